@@ -1,0 +1,328 @@
+"""The ledger of attempts: a folder for each, holding what cost money and cannot be had again.
+
+Layout: ``root/<model key>/<round>/<12 hex of the job>-<attempt id>/`` with config.json (what was asked),
+steps.jsonl (every call and its reply), workspace/, deliverables/, and result.json, which is written last: a
+folder without it is an attempt that is not finished, and the next run goes on from its steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mimetypes
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hapi_pipeline import __version__
+from hapi_pipeline.agents.texts import safe_relative_path
+from hapi_pipeline.agents.tools import walk
+from hapi_pipeline.naming import digest, slug
+from hapi_pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    from hapi_pipeline.agents.tasks import Task
+    from hapi_pipeline.registry import AgentLimits, Model
+
+MAX_TRIES = 3
+"""After so many infrastructure failures a task is not tried again by itself."""
+INFRA_REASONS = frozenset({"provider_error", "sandbox_error", "interrupted"})
+FINISH_REASONS = (
+    frozenset(
+        [
+            "finished",
+            "finished_unchecked",
+            "limit_steps",
+            "limit_cost",
+            "limit_wall",
+            "limit_tokens",
+            "context_overflow",
+            "format_errors",
+            "refused",
+            "external",
+        ]
+    )
+    | INFRA_REASONS
+)
+
+_log = logging.getLogger(__name__)
+_TYPES = mimetypes.MimeTypes()  # the standard library's own list: the machine's would make results differ
+for _type, _suffix in (
+    ("text/markdown", ".md"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".docx"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", ".xlsx"),
+    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", ".pptx"),
+    ("text/csv", ".csv"),
+    ("application/x-ndjson", ".jsonl"),
+    ("application/yaml", ".yaml"),
+    ("text/plain", ".ts"),
+):
+    _TYPES.add_type(_type, _suffix)
+
+
+@dataclass(frozen=True)
+class Deliverable:
+    """One file handed in; `path` is relative to the attempt's deliverables folder."""
+
+    path: str
+    media_type: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished attempt. Costs in USD, times in seconds; `cost_usd` is None where no price is known."""
+
+    attempt_id: str
+    job_id: str
+    model: str
+    round: str
+    turn: int
+    arm: str
+    try_number: int
+    status: str  # done, or infra when no fair attempt was possible
+    finish_reason: str
+    steps: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost_usd: float | None
+    seconds: float
+    deliverables: tuple[Deliverable, ...]
+    request_sha256: str
+    previous_attempt_id: str | None
+    model_snapshot: str | None
+    agent_profile: str
+    sandbox: str
+    code_version: str
+    finished_at: datetime
+    simulated: bool
+    maybe_billed_steps: int  # calls whose reply was lost in a crash and that were asked again
+    folder: Path
+
+
+class AttemptLedger:
+    """Every attempt ever made, under one root folder. Reading never writes."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._read: dict[Path, Result] = {}  # a result never changes once it is there
+
+    def results(self, model_key: str, round: str) -> list[Result]:
+        """Every finished attempt of that model in that round, by folder name (so by job, then attempt)."""
+        found = (self._result(folder) for folder in self._folders(model_key, round))
+        return [result for result in found if result is not None]
+
+    def find(self, task: Task, limits: AgentLimits) -> Result | None:
+        """The finished attempt that answers exactly this task, or None when it has still to be made.
+
+        An attempt that failed for reasons of infrastructure does not count, until there are three of them;
+        then the last is given. For an external model: the newest attempt that was imported for this job and
+        round.
+        """
+        if task.model.external:
+            return self._newest_external(task)
+        from hapi_pipeline.agents.tasks import request_sha256
+
+        return settled(self.tries(task, request_sha256(task, limits)))
+
+    def tries(self, task: Task, request_sha: str) -> list[Result]:
+        """The finished tries at a request, the first one first; at most `MAX_TRIES`."""
+        from hapi_pipeline.agents.tasks import attempt_id
+
+        tries: list[Result] = []
+        for number in range(1, MAX_TRIES + 1):
+            result = self._result(self.folder_of(task, attempt_id(request_sha, number)))
+            if result is None:
+                break
+            tries.append(result)
+        return tries
+
+    def folder_of(self, task: Task, attempt: str) -> Path:
+        """Where an attempt of this task is or will be."""
+        return self._place(task.model.key, task.round, task.job.job_id, attempt)
+
+    def _place(self, model_key: str, round: str, job_id: str, attempt: str) -> Path:
+        return self.root / model_key / slug(round) / f"{_job_prefix(job_id)}-{attempt}"
+
+    def _folders(self, model_key: str, round: str) -> Iterator[Path]:
+        parent = self.root / model_key / slug(round)
+        try:
+            with os.scandir(parent) as entries:
+                names = sorted(
+                    e.name for e in entries if "-at_" in e.name and e.is_dir(follow_symlinks=False)
+                )
+        except FileNotFoundError:
+            return
+        yield from (parent / name for name in names)
+
+    def _result(self, folder: Path) -> Result | None:
+        if folder not in self._read:
+            result = read_result(folder)
+            if result is None:
+                return None
+            self._read[folder] = result
+        return self._read[folder]
+
+    def _newest_external(self, task: Task) -> Result | None:
+        prefix = _job_prefix(task.job.job_id) + "-"
+        folders = (f for f in self._folders(task.model.key, task.round) if f.name.startswith(prefix))
+        found = [r for r in map(self._result, folders) if r is not None and r.job_id == task.job.job_id]
+        return max(found, key=lambda r: (r.finished_at, r.attempt_id), default=None)
+
+    def add_external(
+        self,
+        *,
+        job_id: str,
+        model: Model,
+        round: str,
+        turn: int,
+        arm: str,
+        files: Sequence[tuple[str, Path]],
+        cost_usd: float | None,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        seconds: float | None,
+        finished_at: datetime,
+        simulated: bool = False,
+    ) -> Result:
+        """Take in an attempt that was made elsewhere; the same one again gives the result already there.
+
+        `files` are (path within the deliverables, file to copy). UserError names a file that cannot be taken
+        in.
+        """
+        moment = (
+            finished_at.replace(tzinfo=UTC) if finished_at.tzinfo is None else finished_at.astimezone(UTC)
+        )
+        sources = _external_files(files)
+        numbers = [cost_usd, prompt_tokens, completion_tokens, seconds, moment.isoformat()]
+        listing = [[d.path, d.sha256] for d, _ in sources]
+        sha = digest(
+            "external", json.dumps([job_id, model.name, round, turn, arm, listing, numbers, simulated])
+        )
+        attempt = "at_" + digest("attempt", sha, "1", length=24)
+        folder = self._place(model.key, round, job_id, attempt)
+        known = self._result(folder)
+        if known is not None:
+            return known
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "deliverables").mkdir(parents=True)
+        for deliverable, source in sources:
+            target = folder / "deliverables" / deliverable.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        result = Result(
+            attempt_id=attempt, job_id=job_id, model=model.name, round=round, turn=turn, arm=arm,
+            try_number=1, status="done", finish_reason="external", steps=0, prompt_tokens=prompt_tokens or 0,
+            completion_tokens=completion_tokens or 0, cached_tokens=0, reasoning_tokens=0, cost_usd=cost_usd,
+            seconds=seconds or 0.0, deliverables=tuple(d for d, _ in sources), request_sha256=sha,
+            previous_attempt_id=None, model_snapshot=None, agent_profile="external", sandbox="none",
+            code_version=__version__, finished_at=moment, simulated=simulated, maybe_billed_steps=0,
+            folder=folder,
+        )  # fmt: skip
+        write_result(result)
+        return result
+
+
+def settled(tries: Sequence[Result]) -> Result | None:
+    """The try that decides: one that is done, or the last when all `MAX_TRIES` failed; else None."""
+    if tries and (tries[-1].status == "done" or len(tries) >= MAX_TRIES):
+        return tries[-1]
+    return None
+
+
+def status_of(finish_reason: str) -> str:
+    """`infra` when the attempt ended for reasons that are not the model's, else `done`."""
+    return "infra" if finish_reason in INFRA_REASONS else "done"
+
+
+def _job_prefix(job_id: str) -> str:
+    return digest("job", job_id, length=12)
+
+
+def media_type(path: str) -> str:
+    """The media type by file name; application/octet-stream when unknown."""
+    return _TYPES.guess_type(path)[0] or "application/octet-stream"
+
+
+def collect(folder: Path) -> tuple[Deliverable, ...]:
+    """What stands under deliverables/ of an attempt's folder, in order of path."""
+    return tuple(_describe(name, folder / "deliverables" / name) for name, _ in walk(folder / "deliverables"))
+
+
+def _describe(name: str, path: Path) -> Deliverable:
+    with path.open("rb") as file:
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    return Deliverable(name, media_type(name), size, sha)
+
+
+def _external_files(files: Sequence[tuple[str, Path]]) -> list[tuple[Deliverable, Path]]:
+    seen: set[str] = set()
+    found = []
+    for given, source in files:
+        try:
+            name = safe_relative_path(given)
+        except ValueError as error:
+            raise UserError(f"The deliverable {given[:200]!r} cannot be taken in: {error}.") from error
+        if name.casefold() in seen:
+            raise UserError(
+                f"The deliverable {given[:200]!r} is named twice; give each file a name of its own."
+            )
+        if source.is_symlink() or not source.is_file():
+            raise UserError(f"The deliverable {source} is not a file; put it where the manifest says.")
+        seen.add(name.casefold())
+        found.append((_describe(name, source), source))
+    return sorted(found, key=lambda pair: pair[0].path)
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in an attempt's folder; None when the attempt is not finished or its record is damaged."""
+    try:
+        data: dict[str, Any] = json.loads((folder / "result.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        _log.warning(
+            "%s is damaged; the attempt will be completed again from its steps", folder / "result.json"
+        )
+        return None
+    try:
+        known = {f.name: data[f.name] for f in fields(Result) if f.name != "folder"}
+        known["deliverables"] = tuple(Deliverable(**d) for d in data["deliverables"])
+        known["finished_at"] = datetime.fromisoformat(data["finished_at"])
+        return Result(**known, folder=folder)
+    except (KeyError, TypeError, ValueError):
+        _log.warning("%s is not a record of this version", folder / "result.json")
+        return None
+
+
+def write_result(result: Result) -> None:
+    """Make the deliverables durable, then put result.json in place: now the attempt is finished."""
+    record = asdict(result)
+    del record["folder"]
+    record["finished_at"] = result.finished_at.isoformat()
+    for deliverable in result.deliverables:
+        _sync(result.folder / "deliverables" / deliverable.path)
+    staged = result.folder / "result.json.new"
+    with staged.open("w", encoding="ascii") as file:
+        file.write(json.dumps(record))
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(result.folder / "result.json")
+    _sync(result.folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,216 @@
+"""Makes an asset for a table: reads nothing itself, calls one builder per partition, writes, reports.
+
+What belongs here: how a table becomes an asset (metadata, partitions, fingerprints). What does not: what is in it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from hapi_pipeline import __version__
+from hapi_pipeline.engine import Query, column_lineage, query, run
+from hapi_pipeline.lake import Lake
+from hapi_pipeline.naming import digest
+from hapi_pipeline.partitions import cells, cohorts, scope_of
+from hapi_pipeline.resources import HapiHome, constant_relations, query_parameters
+from hapi_pipeline.rounds import ROUNDS
+from hapi_pipeline.settings import shipped
+from hapi_pipeline.tables import TABLES, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OWNERS = ["team:hapi"]
+ROUND_TABLES = ("attempts", "packets", "verdicts")
+"""Tables that several assets write, one for each round."""
+
+Builder = Callable[[HapiHome, Mapping[str, str]], "pa.Table"]
+SqlBuilder = Callable[[HapiHome, Query, Mapping[str, str]], "pa.Table"]
+
+
+def asset_keys(table: str) -> list[dg.AssetKey]:
+    """The assets that write a table: one, or one for each round."""
+    if table in ROUND_TABLES:
+        return [dg.AssetKey([r.name, table]) for r in ROUNDS]
+    return [dg.AssetKey([table])]
+
+
+def partitions_of(table: Table, first: str) -> dg.PartitionsDefinition[str] | None:
+    """How the asset of a table is cut: not at all, by month, or by month and model."""
+    if table.ledger or not table.partitions:
+        return None
+    return cells(first) if "model" in table.partitions else cohorts(first)
+
+
+def dependencies(table: Table, inputs: Sequence[str]) -> list[dg.AssetDep]:
+    """The assets behind the input tables. A table over all months or models depends on all of their partitions."""
+    deps = []
+    for name in inputs:
+        for key in asset_keys(name):
+            everything = bool(TABLES[name].partitions) and not TABLES[name].ledger and not table.partitions
+            deps.append(dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping() if everything else None))
+    return deps
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The declaration of a table as Dagster's Columns tab shows it."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.field.type,
+                description=c.field.meaning + (f" [{c.field.unit}]" if c.field.unit else ""),
+                constraints=dg.TableColumnConstraints(nullable=c.nullable, unique=table.key == (c.name,)),
+            )
+            for c in table.columns
+        ],
+        constraints=dg.TableConstraints(other=[f"primary key: {', '.join(table.key)}"]),
+    )
+
+
+def definition_metadata(table: Table, made: Query | None) -> dict[str, Any]:
+    """What the UI shows of an asset before it has ever run."""
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": column_schema(table),
+        "dagster/table_name": table.name,
+        "grain": table.grain,
+    }
+    if made is not None:
+        metadata |= {k: v for k, v in made.header.items() if k not in ("grain", "inputs")}
+        # as a table, because the open-source UI stores column lineage without drawing it
+        metadata["column lineage"] = dg.MetadataValue.md(lineage_markdown(column_lineage(made.name)))
+        metadata["sql"] = dg.MetadataValue.md(f"```sql\n{made.sql}\n```")
+    return metadata
+
+
+def table_asset(
+    name: str, inputs: Sequence[str], build: Builder, first: str, *, kinds: set[str], made: Query | None = None,
+    version: Callable[[], str] = str,
+) -> dg.AssetsDefinition:
+    """The asset of one table, remade partition by partition with `build` where its inputs have changed.
+
+    `version` names the code outside the SQL that the rows depend on: another version remakes them.
+    """
+    table = TABLES[name]
+
+    @dg.asset(
+        key=[name],
+        deps=dependencies(table, inputs),
+        partitions_def=partitions_of(table, first),
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions_of(table, first) else None,
+        group_name=table.group,
+        kinds=kinds,
+        owners=OWNERS,
+        description=table.meaning,
+        metadata=definition_metadata(table, made),
+        output_required=False,
+    )
+    def materialize(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
+        scopes = [scope_of(key, table.partitions) for key in partition_keys(context)]
+        return write_partitions(context, hapi, table, inputs, scopes, build, version())
+
+    return materialize
+
+
+def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
+    """The partitions that a run covers; a single nameless one for an asset that is not partitioned."""
+    return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else [""]
+
+
+def sql_asset(name: str, first: str, build: SqlBuilder | None = None) -> dg.AssetsDefinition:
+    """The asset of a table that `sql/<name>.sql` makes; its dependencies are the tables that the SQL names."""
+    made = query(name)
+    chosen = build or run_sql
+    inputs = [i for i in made.inputs if i in TABLES]
+    return table_asset(
+        name, inputs, lambda hapi, scope: chosen(hapi, made, scope), first, kinds={"duckdb", "parquet"}, made=made
+    )
+
+
+def run_sql(hapi: HapiHome, made: Query, scope: Mapping[str, str]) -> "pa.Table":
+    """The rows of a query for one partition."""
+    benchmark = hapi.registry.benchmark
+    return run(hapi.lake, made, scope, query_parameters(benchmark, dict(scope)), constant_relations(benchmark))
+
+
+def write_partitions(
+    context: dg.AssetExecutionContext,
+    hapi: HapiHome,
+    table: Table,
+    inputs: Sequence[str],
+    scopes: Sequence[Mapping[str, str]],
+    build: Builder,
+    version: str = "",
+) -> dg.MaterializeResult[Any]:
+    """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
+    lake, total, remade = hapi.lake, 0, 0
+    settings = repr(hapi.registry.benchmark) + version
+    for scope in scopes:
+        fingerprint = inputs_fingerprint(lake, table.name, inputs, scope, settings)
+        if lake.inputs(table.name, scope) == fingerprint:
+            rows = row_count(lake, table.name, scope)
+        else:
+            written = lake.write(table.name, build(hapi, scope), scope, fingerprint)
+            rows, remade = written.rows, remade + written.changed
+        total += rows
+        if len(scopes) > 1 and context.has_partition_key_range:
+            report_partition(context, scope, {"dagster/partition_row_count": rows})
+    context.log.info(f"{table.name}: {total} rows in {len(scopes)} partition(s), {remade} changed")
+    return dg.MaterializeResult(metadata=run_metadata(hapi, table, total, remade, len(scopes)))
+
+
+def report_partition(context: dg.AssetExecutionContext, scope: Mapping[str, str], metadata: dict[str, Any]) -> None:
+    """Attach figures to one partition of a run over many."""
+    context.add_asset_metadata(metadata, partition_key=partition_key(scope))
+
+
+def partition_key(scope: Mapping[str, str]) -> str:
+    """Dagster's key of a cohort, or of a cohort and model."""
+    from hapi_pipeline.naming import slug
+
+    return f"{scope['cohort']}|{slug(scope['model'])}" if "model" in scope else scope["cohort"]
+
+
+def run_metadata(hapi: HapiHome, table: Table, rows: int, remade: int, partitions: int) -> dict[str, Any]:
+    """What the UI shows of a run of an asset: numbers that it can plot, where the file is, where columns come from."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": rows,
+        "dagster/uri": (hapi.lake.root / table.name).as_uri(),
+        "partitions_changed": remade,
+        "partitions": partitions,
+    }
+    if (shipped("sql") / f"{table.name}.sql").exists():
+        lineage = column_lineage(table.name)
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key=asset_keys(t)[0], column_name=c) for t, c in sources]
+                for column, sources in lineage.items() if sources
+            }
+        )
+    return metadata
+
+
+def lineage_markdown(lineage: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Column lineage as a Markdown table."""
+    lines = ["| column | computed from |", "|---|---|"]
+    for column, sources in lineage.items():
+        lines.append(f"| {column} | {', '.join(f'{t}.{c}' for t, c in sources) or '(parameters and constants)'} |")
+    return "\n".join(lines)
+
+
+def inputs_fingerprint(
+    lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str
+) -> str:
+    """Changes when anything that a partition is made from changes: rows, SQL, code version, benchmark settings."""
+    sql = query(name).sql if (shipped("sql") / f"{name}.sql").exists() else ""
+    states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs)]
+    return digest(__version__, name, sql, settings, *states, length=32)
+
+
+def row_count(lake: Lake, table: str, scope: Mapping[str, str]) -> int:
+    """Rows of a partition, from the file's footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(lake.path(table, scope)).num_rows)
+

@@ -1,0 +1,181 @@
+"""Rounds: attempts out to models, packets out to graders, verdicts back in. One factory makes them all."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from hapi_pipeline import __version__
+from hapi_pipeline.assets.factory import (
+    OWNERS,
+    definition_metadata,
+    dependencies,
+    inputs_fingerprint,
+    partition_keys,
+    report_partition,
+    run_metadata,
+    write_partitions,
+)
+from hapi_pipeline.engine import query, run
+from hapi_pipeline.naming import digest
+from hapi_pipeline.partitions import cells, scope_of
+from hapi_pipeline.progress import Progress
+from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.rounds import ROUND, ROUNDS, Round
+from hapi_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from hapi_pipeline.agents.ledger import AttemptLedger, Result
+    from hapi_pipeline.agents.tasks import Task
+    from hapi_pipeline.evaluation import Cell
+
+
+def round_assets(first: str) -> list[dg.AssetsDefinition]:
+    """The assets of every round."""
+    return [asset for r in ROUNDS for asset in evaluation_round(r.name, after=r.after, feedback=r.feedback, first=first)]
+
+
+def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str) -> list[dg.AssetsDefinition]:
+    """attempts, packets and verdicts of one round, which starts from the verdicts of the round `after`."""
+    this = ROUND[name]
+    helped = " with the graders' feedback" if feedback else ""
+    start = f" Tries the jobs that {after} left incomplete, again{helped}." if after else ""
+
+    def asset(table: str, deps: Sequence[dg.AssetDep], kinds: set[str], **more: Any) -> Any:
+        made = query("verdicts") if table == "verdicts" else None
+        return dg.asset(
+            key=[name, table], deps=deps, partitions_def=cells(first),
+            backfill_policy=dg.BackfillPolicy.single_run(), group_name=name, kinds=kinds, owners=OWNERS,
+            description=f"{this.meaning} {TABLES[table].meaning}{start if table == 'attempts' else ''}",
+            metadata=definition_metadata(TABLES[table], made), tags={"hapi/round": name}, **more,
+        )
+
+    benchmark = dependencies(TABLES["attempts"], ["benchmark_jobs"])
+    rubrics = dependencies(TABLES["attempts"], ["rubrics"])
+    before = [dg.AssetDep(dg.AssetKey([after, "verdicts"])), *rubrics] if after else []
+
+    @asset("attempts", [*benchmark, *before], {"python", "parquet"}, pool="llm")
+    def attempts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
+        return attempt_cells(context, hapi, cells_of(context, hapi, this))
+
+    @asset("packets", [dg.AssetDep(dg.AssetKey([name, "attempts"])), *rubrics], {"excel", "parquet"})
+    def packets(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
+        return packet_cells(context, hapi, cells_of(context, hapi, this))
+
+    ledger = dependencies(TABLES["verdicts"], ["verdict_exports"])
+
+    @asset("verdicts", [dg.AssetDep(dg.AssetKey([name, "packets"])), dg.AssetDep(dg.AssetKey([name, "attempts"])),
+                        *ledger], {"duckdb", "parquet"})
+    def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
+        scopes = [cell.keys for cell in cells_of(context, hapi, this)]
+        made = query("verdicts")
+        return write_partitions(context, hapi, TABLES["verdicts"], ["attempts", "verdict_exports"], scopes,
+                                lambda home, scope: run(home.lake, made, scope))
+
+    return [attempts, packets, verdicts]
+
+
+def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> "list[Cell]":
+    """The months and models that a run covers, in this round."""
+    from hapi_pipeline.evaluation import Cell
+
+    registry = hapi.registry
+    scopes = [scope_of(key, ("cohort", "model")) for key in partition_keys(context)]
+    return [Cell(scope["cohort"], registry.model(scope["model"]), this) for scope in scopes]
+
+
+def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
+    """Attempt what is missing in these cells, all in one event loop, then write each cell's table."""
+    from hapi_pipeline.agents.run import run_tasks
+    from hapi_pipeline.evaluation import open_tasks, tasks_of
+
+    benchmark, ledger, lake = hapi.registry.benchmark, hapi.ledger, hapi.lake
+    stale = [c for c in wanted if lake.inputs("attempts", c.keys) != attempts_fingerprint(hapi, ledger, c)]
+    tasks = {cell: tasks_of(lake, ledger, cell, benchmark) for cell in stale}
+    missing = open_tasks(ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some],
+                         benchmark.agent)
+    context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
+    finished: "list[Result]" = []
+    if missing:
+        simulated = any(task.model.simulated for task in missing)
+        round_name = wanted[0].round.name
+        with hapi.simulated_provider(simulated) as address, Progress(f"{round_name}: attempts") as progress:
+            finished = run_tasks(
+                missing, ledger, benchmark.agent, simulated_base=address, max_usd=ceiling(context),
+                on_progress=lambda p: progress.show(p.done, p.total, f"${p.cost_usd:,.2f}, {p.infra} failed"),
+            )
+    for cell, due in tasks.items():
+        write_attempts(hapi, ledger, cell, due)
+    return dg.MaterializeResult(metadata=attempts_metadata(context, hapi, wanted, finished, len(missing)))
+
+
+def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:
+    """Changes with anything that decides what is to be attempted in a cell, or with the attempts that it has."""
+    lake, registry, after = hapi.lake, hapi.registry, cell.round.after
+    states = [lake.state(table, cell.keys) for table in ("benchmark_jobs", "job_posts", "rubrics")]
+    if after:
+        states += [lake.state(table, {**cell.keys, "round": after}) for table in ("attempts", "verdicts")]
+    made = sorted(r.attempt_id for r in ledger.results(cell.model.key, cell.round.name))
+    return digest(__version__, repr(registry.benchmark), repr(cell.model), *states, *made, length=32)
+
+
+def ceiling(context: dg.AssetExecutionContext) -> float | None:
+    """The most that this run may spend in USD, from its tag `hapi/max_usd`."""
+    tag = context.run.tags.get("hapi/max_usd")
+    return float(tag) if tag else None
+
+
+def write_attempts(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "Sequence[Task]") -> None:
+    """Write the table of a cell from the ledger; it counts as up to date once nothing that is due is missing."""
+    from hapi_pipeline.evaluation import attempt_rows, current_attempts, open_tasks
+    from hapi_pipeline.intake.ledger import rows_of
+
+    lake, limits = hapi.lake, hapi.registry.benchmark.agent
+    jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
+    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name),
+                        current_attempts(ledger, due, limits), jobs)
+    settled = cell.model.retired or not open_tasks(ledger, due, limits)
+    lake.write("attempts", rows_of("attempts", rows), cell.keys,
+               attempts_fingerprint(hapi, ledger, cell) if settled else "open")
+
+
+def attempts_metadata(
+    context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]", finished: "Sequence[Result]", missing: int
+) -> dict[str, Any]:
+    """The figures of these cells as they stand, for each partition and for the run."""
+    total, cost = 0, 0.0
+    for cell in wanted:
+        spent = hapi.lake.read("attempts", cell.keys, ["cost_usd"])["cost_usd"].to_pylist()
+        total, cost = total + len(spent), cost + sum(usd or 0.0 for usd in spent)
+        if len(wanted) > 1:
+            report_partition(context, cell.keys, {"dagster/partition_row_count": len(spent),
+                                                  "cost_usd": sum(usd or 0.0 for usd in spent)})
+    context.log.info(f"{len(finished)} attempts made now, {total} in all, ${cost:,.2f}")
+    return run_metadata(hapi, TABLES["attempts"], total, len(finished), len(wanted)) | {
+        "attempts_made": len(finished), "attempts_failed": sum(r.status == "infra" for r in finished),
+        "attempts_left": missing - len(finished), "cost_usd": cost,
+    }
+
+
+def packet_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
+    """Write the packets of these cells and their table."""
+    from hapi_pipeline.evaluation import make_packets
+    from hapi_pipeline.intake.ledger import rows_of
+
+    lake, ledger, total, changed = hapi.lake, hapi.ledger, 0, 0
+    there = {path.name for path in hapi.home.packets.iterdir()}
+    with Progress(f"{wanted[0].round.name}: packets") as progress:
+        for number, cell in enumerate(wanted, 1):
+            fingerprint = inputs_fingerprint(lake, "packets", ["attempts", "benchmark_jobs", "rubrics"], cell.keys, "")
+            known = lake.read("packets", cell.keys, ["packet_id"])["packet_id"].to_pylist()
+            rows = len(known)
+            if lake.inputs("packets", cell.keys) != fingerprint or not there.issuperset(known):
+                results = {r.attempt_id: r for r in ledger.results(cell.model.key, cell.round.name)}
+                made = make_packets(lake, cell, results, hapi.home.packets)
+                written = lake.write("packets", rows_of("packets", made), cell.keys, fingerprint)
+                rows, changed = written.rows, changed + written.changed
+                progress.show(number, len(wanted), f"{total + rows} packets")
+            total += rows
+            if len(wanted) > 1:
+                report_partition(context, cell.keys, {"dagster/partition_row_count": rows})
+    return dg.MaterializeResult(metadata=run_metadata(hapi, TABLES["packets"], total, changed, len(wanted)))

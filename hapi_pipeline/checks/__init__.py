@@ -1,0 +1,1 @@
+"""Asset checks: what must hold within a table and between tables."""

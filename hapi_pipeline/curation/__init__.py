@@ -1,0 +1,1 @@
+"""Curation: which posts become benchmark jobs, and why the others do not."""

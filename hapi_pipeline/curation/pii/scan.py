@@ -1,0 +1,112 @@
+"""The two stages: which detectors could find anything, then those detectors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .credentials import SECRET
+from .detector import Detector
+from .email import EMAIL
+from .finance import CARD, IBAN
+from .identity import NATIONAL_ID, US_SSN
+from .model import Finding, merge
+from .names import PERSON_NAME
+from .network import IP_ADDRESS
+from .online import PROFILE_LINK
+from .page import Page, fold
+from .phone import PHONE
+from .place import STREET_ADDRESS
+
+DETECTORS: tuple[Detector, ...] = (
+    EMAIL,
+    CARD,
+    IBAN,
+    US_SSN,
+    NATIONAL_ID,
+    IP_ADDRESS,
+    PHONE,
+    PROFILE_LINK,
+    SECRET,
+    STREET_ADDRESS,
+    PERSON_NAME,
+)
+
+# The automaton of the set is built as texts need it; below this size varied text flushes it over and over
+# (measured: 14 thousand texts a second with 8 MB, 150 thousand with 256 MB).
+_PREFILTER_MEMORY = 256 << 20
+
+# Digits that one of these explains are not a phone number as well.
+_STRONGER_THAN_PHONE = frozenset({"card", "iban", "us_ssn", "national_id", "ip_address"})
+
+
+def scan_text(text: str) -> list[Finding]:
+    """Find personal data in one text with every detector.
+
+    The findings are sorted by place and do not overlap within a type; offsets count characters of `text`.
+    """
+    page = Page(fold(text))
+    return _run(DETECTORS, page)
+
+
+def scan_texts(texts: Sequence[str]) -> list[list[Finding]]:
+    """Scan many texts, running only the detectors that a first pass cannot rule out; equal to `scan_text`
+    for each."""
+    prefilter = _prefilter()
+    return [_scan_candidate(prefilter, fold(text)) for text in texts]
+
+
+def _scan_candidate(prefilter: tuple[Any, tuple[int, ...]], folded: str) -> list[Finding]:
+    pattern_set, owner = prefilter
+    hits = pattern_set.Match(folded)
+    if not hits:
+        return []
+    wanted = {owner[hit] for hit in hits}
+    return _run((DETECTORS[i] for i in sorted(wanted)), Page(folded))
+
+
+def _run(detectors: Iterable[Detector], page: Page) -> list[Finding]:
+    found = [finding for detector in detectors for finding in detector.find(page)]
+    if len(found) < 2:
+        return found
+    return merge(_without_explained_phones(found))
+
+
+def _without_explained_phones(found: list[Finding]) -> list[Finding]:
+    stronger = sorted((f.start, f.end) for f in found if f.type in _STRONGER_THAN_PHONE)
+    if not stronger:
+        return found
+    phones = sorted((f for f in found if f.type == "phone"), key=lambda f: f.start)
+    others = [f for f in found if f.type != "phone"]
+    return others + _not_touching(phones, stronger)
+
+
+def _not_touching(phones: list[Finding], taken: list[tuple[int, int]]) -> list[Finding]:
+    """Both lists are sorted by start; one walk along the two."""
+    kept: list[Finding] = []
+    place = 0
+    for phone in phones:
+        while place < len(taken) and taken[place][1] <= phone.start:
+            place += 1
+        if place == len(taken) or taken[place][0] >= phone.end:
+            kept.append(phone)
+    return kept
+
+
+@functools.cache
+def _prefilter() -> tuple[Any, tuple[int, ...]]:
+    """Build the set of all triggers once a process, and for each trigger the detector it belongs to."""
+    import re2
+
+    options = re2.Options()
+    options.max_mem = _PREFILTER_MEMORY
+    options.log_errors = False
+    pattern_set = re2.Set.SearchSet(options)
+    owner: list[int] = []
+    for number, detector in enumerate(DETECTORS):
+        for trigger in detector.triggers:
+            pattern_set.Add(trigger)
+            owner.append(number)
+    pattern_set.Compile()
+    return pattern_set, tuple(owner)

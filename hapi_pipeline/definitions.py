@@ -1,0 +1,61 @@
+"""The code location: `build_defs` makes the whole graph, `defs` is what Dagster loads.
+
+What belongs here: putting the parts together. What does not: any part.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import dagster as dg
+
+from hapi_pipeline.assets.curation import curation_assets
+from hapi_pipeline.assets.intake import intake_assets, ledger_specs
+from hapi_pipeline.assets.results import BY_CELL, SUMMARIES, results_assets
+from hapi_pipeline.assets.rounds import round_assets
+from hapi_pipeline.automation import followers, monthly_refresh
+from hapi_pipeline.checks.reconcile import reconciliation_checks
+from hapi_pipeline.registry import Registry
+from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.rounds import ROUNDS
+from hapi_pipeline.settings import Home, find_home
+
+# Dagster marks what the whole graph rests on (single-run backfills) as beta; once per asset is no news to a user.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+CURATE, EVALUATE, SUMMARISE = "curate", "evaluate", "summarise"
+"""The three jobs of a refresh; assets cut differently cannot share a run."""
+
+
+def build_defs(home: Home | None = None) -> dg.Definitions:
+    """The graph for one home; without one, for HAPI_HOME or the project's `data/`, whichever a run finds."""
+    first = Registry.of(home or find_home()).benchmark.first_cohort
+    by_cell = dg.AssetSelection.assets(*BY_CELL)
+    summaries = dg.AssetSelection.assets(*SUMMARIES)
+    rounds = dg.AssetSelection.groups(*(r.name for r in ROUNDS))
+    curate = dg.define_asset_job(
+        CURATE, dg.AssetSelection.assets("job_posts", "rubrics") | dg.AssetSelection.groups("curation"),
+        description="Posts and rubrics of a month, curated: which jobs the benchmark has, and why not the others.",
+    )
+    evaluate = dg.define_asset_job(
+        EVALUATE, rounds | by_cell,
+        description="Attempts, packets, verdicts and completion rates of months and models, over all rounds.",
+    )
+    summarise = dg.define_asset_job(
+        SUMMARISE, summaries, description="The tables over all months and models.",
+    )
+    return dg.Definitions(
+        assets=[
+            *ledger_specs(), *intake_assets(first), *curation_assets(first), *round_assets(first),
+            *results_assets(first),
+        ],
+        asset_checks=reconciliation_checks(),
+        jobs=[curate, evaluate, summarise],
+        schedules=[monthly_refresh(curate)],
+        sensors=followers(curate, evaluate, summarise),
+        resources={"hapi": HapiHome(root=str(home.root) if home else "")},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

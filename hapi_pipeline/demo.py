@@ -1,0 +1,181 @@
+"""`hapi demo`: the main job on the bundled sample, offline, in a home of its own.
+
+Everything is real but the people and the models: exports are imported, posts curated, agents attempt jobs through
+litellm against a loopback server, packets go out as workbooks, simulated graders fill them in, and the files are
+imported like any grader's. What comes of it is marked simulated everywhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hapi_pipeline import operations
+from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.handout import packets_to_grade
+from hapi_pipeline.intake.jobs import import_jobs
+from hapi_pipeline.intake.rubrics import import_rubrics
+from hapi_pipeline.intake.verdicts import import_verdicts
+from hapi_pipeline.lake import Lake
+from hapi_pipeline.registry import Registry
+from hapi_pipeline.settings import Home, UserError, shipped
+from hapi_pipeline.show import table
+from hapi_pipeline.simulate.graders import grade_packets
+from hapi_pipeline.simulate.published import published_cells
+
+_MAX_GRADINGS = 6  # one for each turn is enough; a bound in case packets never become complete
+
+
+def run_demo(home: Home, *, fresh: bool = False) -> int:
+    """Run the main job in a demo home, from where it stands; 0 when all of it is done."""
+    _make_room(home, fresh)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+    with operations.at_work(home):
+        _set_up(home)
+        _import_sample(home, say)
+        for _ in range(_MAX_GRADINGS):
+            _refresh(home, say)
+            if not _grade(home, say):
+                break
+    print(summary(home))
+    return 0
+
+
+def _make_room(home: Home, fresh: bool) -> None:
+    """Refuse a home with real data; empty it when asked to start over."""
+    if not home.root.exists() or not any(home.root.iterdir()):
+        return
+    marker = home.root / "DEMO"
+    if not marker.exists():
+        raise UserError(f"{home.root} is not empty and no demo home; name another folder with --home.")
+    if fresh:
+        shutil.rmtree(home.root)
+
+
+def _set_up(home: Home) -> None:
+    """The simulated models and the world that their provider plays out."""
+    (home.root / "DEMO").write_text("Everything in this home is simulated.\n", "utf-8")
+    shutil.copyfile(shipped("data/sample") / "models.yaml", home.registry / "models.yaml")
+    world = home.root / "simulator" / "world"
+    world.mkdir(parents=True, exist_ok=True)
+    for path in [shipped("data/sample") / "truth.csv", *shipped("data/sample").glob("rubrics*.csv")]:
+        shutil.copyfile(path, world / path.name)
+
+
+def _import_sample(home: Home, say: Callable[[str], None]) -> None:
+    sample, lake, registry = shipped("data/sample"), Lake(home.lake), Registry.of(home)
+    before = {i.import_id for i in lake.imports()}
+    jobs = import_jobs(lake, sorted(sample.glob("jobs_*")), registry.source("sample_market"), registry.benchmark)
+    rubrics = import_rubrics(lake, sorted(sample.glob("rubrics_*.csv")), simulated=True)
+    for table_name, imports in (("job_exports", jobs), ("rubric_exports", rubrics)):
+        for done in imports:
+            if done.import_id not in before:
+                operations.report_import(home, table_name, done)
+    posts, criteria = sum(i.rows for i in jobs), sum(i.rows for i in rubrics)
+    odd = sum(i.quarantined for i in [*jobs, *rubrics])
+    say(f"imported {posts:,} posts and {criteria:,} rubric criteria; {odd} rows in quarantine")
+
+
+def _refresh(home: Home, say: Callable[[str], None]) -> None:
+    cohorts = operations.pending_cohorts(home)
+    if not cohorts:
+        say("nothing has changed since the last refresh")
+        return
+    say(f"refreshing {len(cohorts)} months: curation, attempts, packets, results")
+    done = operations.refresh(home, cohorts)
+    say(f"{done.attempts_made:,} attempts made (simulated cost so far ${done.cost_usd:,.2f})")
+
+
+def _grade(home: Home, say: Callable[[str], None]) -> bool:
+    """Have simulated graders fill in what is waiting, and import their files; whether there was anything."""
+    waiting = packets_to_grade(home)
+    if not waiting:
+        return False
+    say(f"graders fill in {len(waiting):,} workbooks")
+    returned = grade_packets(waiting, home.inbox / "graded")
+    done, _ = import_verdicts(Lake(home.lake), returned)
+    if done is None:
+        return False
+    operations.report_import(home, "verdict_exports", done)
+    say(f"imported {done.rows:,} verdicts from {len(done.files):,} files")
+    return True
+
+
+def summary(home: Home) -> str:
+    """The leaderboard, the category table beside the published one, and where to look next."""
+    with connect() as connection:
+        open_tables(connection, Lake(home.lake), ["leaderboard", "category_rates", "job_posts", "benchmark_jobs"])
+        board = connection.execute(
+            "SELECT model, round, n_completed, n_eligible, rate, rate_lo, rate_hi, cost_usd FROM leaderboard "
+            "WHERE rule = 'all_criteria' ORDER BY round, rank, model").fetchall()
+        cells = {(m, r, c): (x, n) for m, r, c, x, n in connection.execute(
+            "SELECT model, round, category, n_completed, n_eligible FROM category_rates "
+            "WHERE rule = 'all_criteria'").fetchall()}
+        posts, jobs = connection.execute(
+            "SELECT (SELECT count(*) FROM job_posts), (SELECT count(*) FROM benchmark_jobs)").fetchall()[0]
+    parts = [
+        f"\nSIMULATED DATA. {posts:,} posts, {jobs} of them in the benchmark: every criterion of the rubric passed, "
+        "at this round or earlier\n",
+        table(["model", "round", "completed", "of", "rate", "95 % interval", "cost so far"],
+              [[m, r, x, n, _percent(p), f"{_percent(lo)} to {_percent(hi)}", f"${usd or 0:,.2f}"]
+               for m, r, x, n, p, lo, hi, usd in board]),
+        "\nBy category, in % (published figure in brackets; * marks what no whole number of jobs can give)\n",
+        _category_table(cells),
+        _where_next(home),
+    ]
+    return "\n".join(parts)
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
+    """Ours beside the published figures: a row a category, a column a model, alone → after feedback."""
+    published = published_cells()
+    models = list(dict.fromkeys(c.model for c in published))
+    sizes = {c.category: c.n_jobs for c in published}
+    shown: dict[tuple[str, str], list[str]] = {}
+    impossible = []
+    for cell in published:
+        done, of = cells.get((cell.model, cell.round, cell.category), (0, 0))
+        digits = len(cell.percent.partition(".")[2])
+        ours = f"{100 * done / of:.{digits}f}" if of else "–"
+        star = "" if cell.possible else "*"
+        shown.setdefault((cell.category, cell.model), []).append(f"{ours} ({cell.percent}{star})")
+        if not cell.possible:
+            impossible.append(f"{cell.model}, {cell.category}, {cell.round}: {cell.percent} of {cell.n_jobs} jobs; "
+                              f"nearest {done}/{of}")
+    rows: list[list[Any]] = [
+        [category, size, *(" → ".join(shown.get((category, model), ["–"])) for model in models)]
+        for category, size in sorted(sizes.items(), key=lambda item: -item[1])
+    ]
+    text = table(["category", "jobs", *models], rows, width=140)
+    return text + "\n\nImpossible in the published table:\n" + "\n".join(f"  {line}" for line in impossible)
+
+
+def _where_next(home: Home) -> str:
+    where = f"--home {_short(home.root)}"
+    return "\n".join([
+        "\nWhere to look next",
+        f'  hapi query {where} "SELECT model, round, rate, rate_lo, rate_hi FROM leaderboard"',
+        f"  hapi explain {where} JOB_ID          why a job is in or out, its attempts and verdicts",
+        f"  hapi ui {where}                      the lineage, the funnel and every run in the browser",
+    ])
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+

@@ -1,0 +1,226 @@
+"""Runs the project's SQL over the lake: an in-memory DuckDB per call, views over exactly the files that are meant."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hapi_pipeline.lake import Lake
+from hapi_pipeline.settings import UserError, shipped
+from hapi_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_SETTINGS = {"threads": "2", "preserve_insertion_order": "true"}
+
+
+@dataclass(frozen=True)
+class Query:
+    """One file of `sql/`: a SELECT that is named like the table it makes."""
+
+    name: str
+    sql: str
+    header: Mapping[str, str]  # `-- grain: …`, `-- denominator: …` at its head
+
+    @functools.cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The tables it reads, from the SQL itself, in order of their names."""
+        return tuple(sorted(_tables_read(self.sql)))
+
+
+@functools.cache
+def query(name: str) -> Query:
+    """The query that makes a table."""
+    path = shipped("sql") / f"{name}.sql"
+    sql = path.read_text("utf-8")
+    header = {}
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        key, _, value = line.removeprefix("--").partition(":")
+        header[key.strip()] = value.strip()
+    return Query(name, sql, header)
+
+
+def _tables_read(sql: str) -> set[str]:
+    import sqlglot
+    from sqlglot import exp
+
+    tree = sqlglot.parse_one(sql, read="duckdb")
+    named_within = {cte.alias for cte in tree.find_all(exp.CTE)}
+    return {t.name for t in tree.find_all(exp.Table)} - named_within
+
+
+def column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
+    """For each column of a table made by SQL: the (table, column) pairs that it is computed from.
+
+    Deriving it takes up to a second a query, which every run would pay; what `sql/_lineage.json` keeps is used as long
+    as it was derived from the very text of the query.
+    """
+    kept = _kept_lineage().get(name)
+    if kept and kept["sql_sha256"] == _sql_sha256(name):
+        return {column: [(t, c) for t, c in sources] for column, sources in kept["columns"].items()}
+    return derive_column_lineage(name)
+
+
+@functools.cache
+def _kept_lineage() -> dict[str, Any]:
+    path = shipped("sql") / "_lineage.json"
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+
+def _sql_sha256(name: str) -> str:
+    return hashlib.sha256(query(name).sql.encode()).hexdigest()
+
+
+def all_lineage() -> dict[str, Any]:
+    """What `sql/_lineage.json` holds: the lineage of every query, each with the hash of the text it is of."""
+    names = sorted(path.stem for path in shipped("sql").glob("[!_]*.sql"))
+    return {name: {"sql_sha256": _sql_sha256(name), "columns": derive_column_lineage(name)} for name in names}
+
+
+def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
+    """`column_lineage`, worked out from the SQL."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.lineage import lineage
+    from sqlglot.optimizer.qualify import qualify
+
+    made = query(name)
+    schema = {t: {c.name: "TEXT" for c in TABLES[t].columns} for t in made.inputs if t in TABLES}
+    schema |= {relation: dict.fromkeys(columns, "TEXT") for relation, columns in CONSTANT_RELATIONS.items()}
+    tree = qualify(sqlglot.parse_one(made.sql, read="duckdb"), schema=schema, dialect="duckdb")
+    found: dict[str, list[tuple[str, str]]] = {}
+    for column in TABLES[name].names:
+        if column not in tree.named_selects:
+            continue
+        sources = set()
+        for node in lineage(column, tree, schema=schema, dialect="duckdb").walk():
+            if not node.downstream and isinstance(node.expression, exp.Table) and node.expression.name in TABLES:
+                sources.add((node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')))
+        found[column] = sorted(sources)
+    return found
+
+
+CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {"round_paths": ("round", "step", "step_position", "after")}
+"""Relations that SQL may read although they are no tables of the lake; the caller supplies them."""
+
+
+@contextmanager
+def connect(settings: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB with the project's macros and settings."""
+    import duckdb
+
+    connection = duckdb.connect(config={**_SETTINGS, **(settings or {})})
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute((shipped("sql") / "_macros.sql").read_text("utf-8"))
+        yield connection
+    finally:
+        connection.close()
+
+
+def open_tables(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, names: Mapping[str, Mapping[str, str]] | list[str]
+) -> None:
+    """Make a view for each table, over the files that match its partition keys."""
+    scopes = names if isinstance(names, Mapping) else dict.fromkeys(names, {})
+    for name, keys in scopes.items():
+        files = lake.files(name, keys)
+        if files:
+            connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {parquet(files)}')  # noqa: S608
+        else:
+            columns = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in TABLES[name].columns)
+            connection.execute(f'CREATE VIEW "{name}" AS SELECT {columns} WHERE false')  # noqa: S608
+
+
+_DUCKDB = {
+    "text": "VARCHAR",
+    "json": "VARCHAR",
+    "int": "BIGINT",
+    "float": "DOUBLE",
+    "bool": "BOOLEAN",
+    "timestamp": "TIMESTAMPTZ",
+    "texts": "VARCHAR[]",
+}
+
+
+def duckdb_type(column: str) -> str:
+    """The DuckDB type of a field."""
+    from hapi_pipeline.tables import FIELDS
+
+    return _DUCKDB[FIELDS[column].type]
+
+
+def parquet(files: list[Path]) -> str:
+    """A DuckDB table function over exactly these Parquet files."""
+    quoted = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+    return f"read_parquet([{quoted}], hive_partitioning=false, union_by_name=true)"
+
+
+def run(
+    lake: Lake,
+    made: Query,
+    scope: Mapping[str, str],
+    params: Mapping[str, Any] | None = None,
+    relations: Mapping[str, pa.Table] | None = None,
+) -> pa.Table:
+    """The rows of one query over the lake.
+
+    `scope` names partition keys: each table read is limited to the files that match the keys it is partitioned by.
+    `params` are the query's $named parameters; those it does not use are left out. `relations` are extra inputs.
+    """
+    relations = relations or {}
+    used = set(re.findall(r"\$([a-z_]+)", made.sql))
+    with connect() as connection:
+        wanted = [name for name in made.inputs if name not in relations]
+        open_tables(connection, lake, {n: _own_keys(n, scope) for n in wanted})
+        for name, rows in relations.items():
+            connection.register(name, rows)
+        values = {k: v for k, v in (params or {}).items() if k in used}
+        return connection.sql(made.sql, params=values or None).to_arrow_table()
+
+
+def _own_keys(table: str, scope: Mapping[str, str]) -> dict[str, str]:
+    """The keys of a scope that a table is partitioned by; a ledger only by model, for a job may change its month."""
+    declared = TABLES[table]
+    return {p: scope[p] for p in declared.partitions if p in scope and not (declared.ledger and p == "cohort")}
+
+
+def read_only_query(lake: Lake, sql: str) -> pa.Table:
+    """Answer a user's SELECT over every table of the lake, with no way to write or to read anything else.
+
+    Raises UserError for anything but one SELECT, and for SQL that DuckDB refuses.
+    """
+    import duckdb
+
+    with connect() as connection:
+        try:
+            statements = duckdb.extract_statements(sql)
+        except duckdb.Error as error:
+            raise UserError(f"That is not valid SQL: {_first_line(error)}") from error
+        allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+        if len(statements) != 1 or statements[0].type not in allowed:
+            raise UserError("Only a single SELECT can be asked; the lake is never changed by a query.")
+        open_tables(connection, lake, list(TABLES))
+        root = str(lake.root.resolve()).replace("'", "''")
+        connection.execute(f"SET allowed_directories = ['{root}']")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        try:
+            return connection.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(f"The query failed: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,401 @@
+"""From rows of a grader's file to verdicts, or to the quarantine with a code that says why.
+
+Every row ends in exactly one of: a verdict, the quarantine, or it repeats another row of the file exactly. A
+field at fault that does not touch the verdict (minutes, a date) is dropped, and the verdict stays.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hapi_pipeline.grading.files import OVERALL, Problem, RawRow, VerdictFile
+from hapi_pipeline.grading.sheets import Cell
+from hapi_pipeline.grading.text import clean, shorten
+from hapi_pipeline.grading.words import BAD, MISSING, Bad, Missing, parse_verdict
+from hapi_pipeline.grading.workbook import MAX_MINUTES
+from hapi_pipeline.naming import digest
+
+__all__ = ["BAD", "MISSING", "Bad", "Gradable", "GradingIndex", "Missing", "judge", "parse_verdict"]
+
+UNKNOWN_GRADER = "unknown"
+ROLES = ("grader", "adjudicator")
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_TIME_ZONES = timedelta(days=1)  # a date may be a day ahead of UTC without lying in the future
+
+
+@dataclass(frozen=True)
+class Gradable:
+    """An attempt that verdicts may be about."""
+
+    packet_id: str
+    attempt_id: str
+    cohort: str
+    model: str
+    round: str
+    job_id: str
+    rubric_version: str
+    packet_sha256: str | None
+    criteria: frozenset[str]
+    simulated: bool
+
+
+class GradingIndex:
+    """The attempts that verdicts may be about, by packet and by job, model and round."""
+
+    def __init__(self, gradables: Iterable[Gradable]):
+        self._packets: dict[str, Gradable] = {}
+        self._cells: dict[tuple[str, str, str], Gradable] = {}
+        for gradable in gradables:
+            self._packets[gradable.packet_id] = gradable
+            self._cells[gradable.job_id, gradable.model, gradable.round] = gradable
+
+    def by_packet(self, packet_id: str) -> Gradable | None:
+        """The attempt under that packet id; some programs capitalise the first letter of a cell."""
+        return self._packets.get(packet_id) or self._packets.get(packet_id.casefold())
+
+    def by_cell(self, job_id: str, model: str, round: str) -> Gradable | None:
+        """The attempt of a model at a job in a round."""
+        return self._cells.get((job_id, model, round))
+
+
+def judge(
+    file: VerdictFile,
+    index: GradingIndex,
+    *,
+    source_file: str,
+    source_sha256: str,
+    imported_at: datetime,
+    simulated: bool | None = None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of `verdict_exports` and the rows of `quarantine` that a file gives.
+
+    `imported_at` is in UTC. A verdict is simulated when the attempt is, or when `simulated` says that the
+    grader is.
+    """
+    court = _Court(file, index, imported_at)
+    entries, problems = court.hear()
+    entries, conflicts = _settle(entries)
+    rows = [
+        _verdict_row(entry, source_file, source_sha256, imported_at, bool(simulated)) for entry in entries
+    ]
+    return rows, [
+        {
+            "kind": "verdicts",
+            "file": source_file,
+            "row": p.row,
+            "column": p.column,
+            "value": p.value,
+            "code": p.code,
+            "message": p.message,
+            "source_sha256": source_sha256,
+            "imported_at": imported_at,
+        }
+        for p in (*file.problems, *problems, *conflicts)
+    ]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row that is a verdict, before it is compared with the others of the file."""
+
+    row: int
+    gradable: Gradable
+    criterion_id: str
+    passed: bool | None
+    comment: str | None
+    grader: str
+    role: str
+    minutes: float | None
+    graded_at: datetime | None
+    flags: tuple[str, ...]
+
+    @property
+    def subject(self) -> tuple[str, str, str, str]:
+        return self.gradable.packet_id, self.criterion_id, self.grader, self.role
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        return *self.subject, self.passed, self.comment, self.minutes, self.graded_at
+
+
+class _RefusalError(Exception):
+    """A row cannot become a verdict."""
+
+    def __init__(self, column: str | None, value: object, code: str, message: str):
+        super().__init__(message)
+        self.column, self.value, self.code = column, value, code
+
+
+class _Court:
+    """Judges the rows of one file one by one."""
+
+    def __init__(self, file: VerdictFile, index: GradingIndex, imported_at: datetime):
+        self.file, self.index, self.imported_at = file, index, imported_at
+        self.problems: list[Problem] = []
+        self.minutes_of_file = self._minutes(None, file.header.get("minutes"))
+        self.flags_of_file = ("guessed_encoding",) if file.header.get("guessed_encoding") else ()
+
+    def hear(self) -> tuple[list[_Entry], list[Problem]]:
+        entries = []
+        for row in self._rows():
+            try:
+                entries.append(self._entry(row))
+            except _RefusalError as refusal:
+                value = None if refusal.value is None else shorten(refusal.value)
+                number = row.row or None
+                self.problems.append(Problem(number, refusal.column, value, refusal.code, str(refusal)))
+        return entries, self.problems
+
+    def _rows(self) -> Iterator[RawRow]:
+        """The file's rows, after the overall feedback that stands above the table (as row 0)."""
+        feedback = self.file.header.get("overall_feedback")
+        if feedback is not None:
+            yield RawRow(0, {"criterion_id": OVERALL, "comment": feedback})
+        yield from self.file.rows
+
+    def _entry(self, row: RawRow) -> _Entry:
+        gradable = self._gradable(row)
+        self._same_packet(row, gradable)
+        criterion_id = _criterion(row, gradable)
+        passed, overall_flags = _passed(row, criterion_id)
+        grader, grader_flags = self._grader(row)
+        role, role_flags = _role(row)
+        own_minutes = row.values.get("minutes")
+        minutes = self.minutes_of_file if own_minutes is None else self._minutes(row.row, own_minutes)
+        graded_at, date_flags = _graded_at(self._value(row, "graded_at"), self.imported_at)
+        comment = _text(row.values.get("comment")) or None
+        leak = ("blinding_suspect",) if comment and _names(comment, gradable.model) else ()
+        flags = (*self.flags_of_file, *overall_flags, *grader_flags, *role_flags, *date_flags, *leak)
+        return _Entry(
+            row.row, gradable, criterion_id, passed, comment, grader, role, minutes, graded_at, flags
+        )
+
+    def _value(self, row: RawRow, column: str) -> Cell:
+        """What the row says, else what stands above the table."""
+        own = row.values.get(column)
+        return self.file.header.get(column) if own is None else own
+
+    def _gradable(self, row: RawRow) -> Gradable:
+        packet_id = _text(self._value(row, "packet_id"))
+        cell = tuple(_text(row.values.get(column)) for column in ("job_id", "model", "round"))
+        if packet_id:
+            found = self.index.by_packet(packet_id)
+            if found is None:
+                message = (
+                    "No packet with this id was given out from here; check the id or send the file back "
+                    "to its source."
+                )
+                raise _RefusalError("packet_id", packet_id, "unknown_id", message)
+            known = (found.job_id, found.model, found.round)
+            if any(said and said != truth for said, truth in zip(cell, known, strict=True)):
+                message = (
+                    "The packet_id belongs to another job, model or round than the row says; correct one "
+                    "of them."
+                )
+                raise _RefusalError("packet_id", packet_id, "unknown_id", message)
+            return found
+        if not all(cell):
+            message = "The row does not say what it is about; it needs packet_id, or job_id, model and round."
+            raise _RefusalError("packet_id", None, "unknown_id", message)
+        found = self.index.by_cell(*cell)
+        if found is None:
+            message = (
+                "There is no attempt of this model at this job in this round; check job_id, model and round."
+            )
+            raise _RefusalError("job_id", " / ".join(cell), "unknown_id", message)
+        return found
+
+    def _same_packet(self, row: RawRow, gradable: Gradable) -> None:
+        sha = _text(self._value(row, "packet_sha256"))
+        if sha and gradable.packet_sha256 and sha.casefold() != gradable.packet_sha256:
+            message = (
+                "The sheet is not the one that was given out under this packet id; grade the packet as "
+                "issued."
+            )
+            raise _RefusalError("packet_sha256", sha, "tampered", message)
+        version = _text(self._value(row, "rubric_version"))
+        if version and version != gradable.rubric_version:
+            message = (
+                "The criteria have changed since this sheet was given out; ask for the new packet and "
+                "grade that."
+            )
+            raise _RefusalError("rubric_version", version, "stale_rubric", message)
+
+    def _grader(self, row: RawRow) -> tuple[str, tuple[str, ...]]:
+        grader = " ".join(_text(self._value(row, "grader")).split())
+        if grader:
+            return grader, ()
+        if self.file.form == "long":
+            raise _RefusalError(
+                "grader",
+                None,
+                "missing_grader",
+                "The row does not say who graded; fill in the grader's name.",
+            )
+        return UNKNOWN_GRADER, ("no_grader",)
+
+    def _minutes(self, row: int | None, value: Cell) -> float | None:
+        minutes = _number(value)
+        if value is None or (minutes is not None and 0 <= minutes <= MAX_MINUTES):
+            return minutes
+        message = f"Minutes must be a number from 0 to {MAX_MINUTES}; the verdict was kept without them."
+        self.problems.append(Problem(row, "minutes", shorten(value), "bad_minutes", message))
+        return None
+
+
+def _text(value: Cell) -> str:
+    """A cell as text: a number used as an id or a comment loses the ``.0`` of a spreadsheet."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return clean(str(value)).strip()
+
+
+def _criterion(row: RawRow, gradable: Gradable) -> str:
+    criterion_id = _text(row.values.get("criterion_id"))
+    if criterion_id == OVERALL or criterion_id in gradable.criteria:
+        return criterion_id
+    folded = [known for known in gradable.criteria if known.casefold() == criterion_id.casefold()]
+    if len(folded) == 1:
+        return folded[0]
+    message = "The packet's rubric has no criterion with this id; use the ids of the sheet as they are."
+    raise _RefusalError("criterion_id", criterion_id or None, "unknown_criterion", message)
+
+
+def _passed(row: RawRow, criterion_id: str) -> tuple[bool | None, tuple[str, ...]]:
+    value = row.values.get("passed")
+    verdict = parse_verdict(value)
+    if criterion_id == OVERALL:
+        if not _text(row.values.get("comment")):
+            raise _RefusalError(
+                "comment",
+                None,
+                "missing_verdict",
+                "The overall row has no comment; write one or leave it out.",
+            )
+        return None, ("overall_verdict_ignored",) if verdict not in (MISSING, None) else ()
+    if isinstance(verdict, Missing):
+        message = (
+            "The verdict is blank; choose PASS, FAIL or CANNOT_JUDGE. Until then the packet is incomplete."
+        )
+        raise _RefusalError("verdict", None, "missing_verdict", message)
+    if isinstance(verdict, Bad):
+        raise _RefusalError(
+            "verdict", value, "bad_verdict", "This is no verdict; write PASS, FAIL or CANNOT_JUDGE."
+        )
+    return verdict, ()
+
+
+def _role(row: RawRow) -> tuple[str, tuple[str, ...]]:
+    role = _text(row.values.get("grader_role")).casefold()
+    if not role or role in ROLES:
+        return role or ROLES[0], ()
+    return ROLES[0], ("unknown_role",)
+
+
+_NUMBER = re.compile(r"[+-]?\d{1,9}(?:[.,]\d{1,12})?")
+_THOUSANDS = re.compile(r"[+-]?\d+,\d{3}")  # 1,234 may be a thousand or a little more than one
+
+
+def _number(value: Cell) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return float(value) if abs(value) < 1e9 else None
+    plain = unicodedata.normalize("NFKC", value).strip()
+    if not _NUMBER.fullmatch(plain) or _THOUSANDS.fullmatch(plain):
+        return None
+    return float(plain.replace(",", "."))
+
+
+_ISO = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII
+)
+
+
+def _graded_at(value: Cell, imported_at: datetime) -> tuple[datetime | None, tuple[str, ...]]:
+    """When the verdict was given, in UTC; only ISO dates are certain, and without a zone taken as UTC."""
+    if value is None:
+        return None, ()
+    text = str(value).strip()
+    if not _ISO.fullmatch(text):
+        return None, ("ambiguous_date",)
+    try:
+        moment = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(" Z", "Z"))
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None, ("ambiguous_date",)
+    if moment < _EARLIEST:
+        return None, ("ambiguous_date",)
+    if moment > imported_at + _TIME_ZONES:
+        # kept, it would outrank every later correction
+        return None, ("future_date",)
+    return moment, ()
+
+
+def _names(comment: str, model: str) -> bool:
+    """Whether a comment names the model: then the grader may have known whose work it was."""
+    if len(model) < 3:
+        return False
+    return re.search(rf"(?<!\w){re.escape(model.casefold())}(?!\w)", comment.casefold()) is not None
+
+
+def _settle(entries: list[_Entry]) -> tuple[list[_Entry], list[Problem]]:
+    """Collapse exact repetitions; where a grader contradicts himself, refuse all he said on it."""
+    said: dict[tuple[str, str, str, str], set[bool | None]] = {}
+    for entry in entries:
+        said.setdefault(entry.subject, set()).add(entry.passed)
+    kept: dict[tuple[Any, ...], _Entry] = {}
+    conflicts = []
+    for entry in entries:
+        if len(said[entry.subject]) > 1:
+            conflicts.append(_conflict(entry))
+        else:
+            kept.setdefault(entry.content, entry)
+    return list(kept.values()), conflicts
+
+
+def _conflict(entry: _Entry) -> Problem:
+    word = {True: "PASS", False: "FAIL", None: "CANNOT_JUDGE"}[entry.passed]
+    message = (
+        f"{shorten(entry.grader, 40)} gave different verdicts on {shorten(entry.criterion_id, 40)} in the "
+        "same file; keep the one that holds."
+    )
+    return Problem(entry.row, "verdict", word, "conflict", message)
+
+
+def _verdict_row(
+    entry: _Entry, source_file: str, source_sha256: str, imported_at: datetime, simulated: bool
+) -> dict[str, Any]:
+    gradable = entry.gradable
+    return {
+        "verdict_id": digest(
+            gradable.packet_id, entry.criterion_id, entry.grader, source_sha256, str(entry.row)
+        ),
+        "packet_id": gradable.packet_id,
+        "attempt_id": gradable.attempt_id,
+        "cohort": gradable.cohort,
+        "model": gradable.model,
+        "round": gradable.round,
+        "job_id": gradable.job_id,
+        "criterion_id": entry.criterion_id,
+        "rubric_version": gradable.rubric_version,
+        "passed": entry.passed,
+        "comment": entry.comment,
+        "grader": entry.grader,
+        "grader_role": entry.role,
+        "minutes": entry.minutes,
+        "graded_at": entry.graded_at,
+        "flags": list(entry.flags),
+        "source_file": source_file,
+        "source_sha256": source_sha256,
+        "source_row": entry.row,
+        "imported_at": imported_at,
+        "simulated": gradable.simulated or simulated,
+    }

@@ -1,0 +1,273 @@
+"""Opens a file from outside as rows of text, whatever form it arrives in.
+
+CSV, JSON lines and Parquet, each also gzipped, are recognised by content. Every column arrives as text (VARCHAR),
+nested values as JSON, the empty text as null, so that a source definition means the same for every form.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hapi_pipeline.engine import connect
+from hapi_pipeline.settings import UserError
+
+if TYPE_CHECKING:
+    import duckdb
+
+Form = Literal["csv", "jsonl", "parquet", "xlsx"]
+_LOOK = 1 << 16
+_MAX_UNPACKED = 64 << 30  # bytes; more than this out of one gzip file is an attack or a mistake
+_MAX_RATIO = 2000
+_MAX_LINE = 64 << 20
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that could not be read at all."""
+
+    row: int | None
+    value: str
+    message: str
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file whose rows stand in the table `export` of a DuckDB connection, numbered from 1 in `_row`."""
+
+    connection: duckdb.DuckDBPyConnection
+    path: Path
+    sha256: str
+    columns: tuple[str, ...]
+    bad_rows: tuple[BadRow, ...]
+
+
+def check_readable(path: Path) -> None:
+    """Raise UserError unless this is a non-empty file that may be read."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist.")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the files in it.")
+    if not path.is_file():
+        raise UserError(f"{path} is not a regular file.")
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty; expected CSV, JSON lines or Parquet with at least a header.")
+        with path.open("rb") as file:
+            file.read(1)
+    except PermissionError:
+        raise UserError(f"{path} may not be read by this user.") from None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recognise(path: Path) -> Form:
+    """The form of an unpacked file, by its content. Raises UserError for anything else."""
+    with path.open("rb") as file:
+        head = file.read(_LOOK)
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:4] == b"PK\x03\x04":
+        return "xlsx"
+    if b"\0" in head and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path.name} is a binary file; expected CSV, JSON lines or Parquet.")
+    if not head.strip():
+        raise UserError(f"{path.name} holds nothing but blanks; expected CSV, JSON lines or Parquet.")
+    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[OpenFile]:
+    """Open a file as the table `export`. Raises UserError in one sentence when it cannot be read."""
+    check_readable(path)
+    sha = sha256_of(path)
+    with tempfile.TemporaryDirectory(prefix="hapi-") as scratch:
+        unpacked = _unpacked(path, Path(scratch))
+        form = recognise(unpacked)
+        with connect({"temp_directory": scratch}) as connection:
+            columns, bad = _load(connection, unpacked, form, path.name)
+            if not connection.execute("SELECT count(*) FROM export").fetchall()[0][0] and not bad:
+                raise UserError(f"{path.name} has a header but no rows.")
+            yield OpenFile(connection, path, sha, tuple(columns), tuple(bad))
+
+
+def _unpacked(path: Path, scratch: Path) -> Path:
+    """The file itself, or what a gzip file holds."""
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return path
+    goal, size, limit = scratch / "unpacked", 0, min(_MAX_UNPACKED, max(1 << 30, path.stat().st_size * _MAX_RATIO))
+    try:
+        with gzip.open(path) as packed, goal.open("wb") as out:
+            while block := packed.read(1 << 20):
+                size += len(block)
+                if size > limit:
+                    raise UserError(f"{path.name} unpacks to more than {limit >> 20} MiB; it was not read further.")
+                out.write(block)
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path.name} is a damaged gzip file.") from error
+    if size == 0:
+        raise UserError(f"{path.name} holds nothing once unpacked.")
+    return goal
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection, path: Path, form: Form, name: str
+) -> tuple[list[str], list[BadRow]]:
+    import duckdb
+
+    try:
+        if form == "parquet":
+            return _load_parquet(connection, path), []
+        if form == "jsonl":
+            return _load_jsonl(connection, path)
+        if form == "xlsx":
+            return _load_xlsx(connection, path), []
+        return _load_csv(connection, _as_utf8(path))
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{name} could not be read as {form}: {reason}") from error
+
+
+def _load_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    source = f"read_parquet({_text(path)})"
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
+    nested = ("STRUCT", "MAP", "[", "UNION", "JSON")
+    shown = [
+        f"to_json({_name(c)})::VARCHAR AS {_name(c)}"
+        if any(mark in str(kind) for mark in nested)
+        else f"nullif({_name(c)}::VARCHAR, '') AS {_name(c)}"
+        for c, kind, *_ in described
+    ]
+    connection.execute(
+        f"CREATE TEMP TABLE export AS SELECT row_number() OVER () AS _row, {', '.join(shown)} FROM {source}"  # noqa: S608
+    )
+    return [c for c, *_ in described]
+
+
+def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[str], list[BadRow]]:
+    connection.execute(
+        "CREATE TEMP TABLE lines AS SELECT row_number() OVER () AS _row, line FROM "  # noqa: S608
+        f"read_csv({_text(_as_utf8(path))}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, "
+        f"delim='\x01', quote='', escape='', max_line_size={_MAX_LINE}, strict_mode=false)"
+    )
+    connection.execute("DELETE FROM lines WHERE line IS NULL OR trim(line) = ''")
+    no_object = "CASE WHEN json_valid(line) THEN json_type(line) <> 'OBJECT' ELSE true END"
+    bad = connection.execute(
+        f"SELECT _row, left(line, 80) FROM lines WHERE {no_object} ORDER BY 1"  # noqa: S608
+    ).fetchall()
+    connection.execute(f"DELETE FROM lines WHERE {no_object}")  # noqa: S608
+    keys = connection.execute(
+        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) GROUP BY key ORDER BY min(_row), key"
+    ).fetchall()
+    columns = [key for (key,) in keys]
+    shown = "".join(
+        f", nullif(json_extract_string(line, {_text(_json_path(c))}), '') AS {_name(c)}" for c in columns
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE export AS SELECT _row{shown} FROM lines ORDER BY _row"  # noqa: S608
+    )
+    connection.execute("DROP TABLE lines")
+    return columns, [BadRow(row, text, "This line is not a JSON object.") for row, text in bad]
+
+
+def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[str], list[BadRow]]:
+    delimiter = _delimiter(path)
+    source = (
+        f"read_csv({_text(path)}, header=true, all_varchar=true, delim={_text(delimiter)}, quote='\"', escape='\"', "
+        f"max_line_size={_MAX_LINE}, store_rejects=true)"
+    )
+    connection.execute(f"CREATE TEMP TABLE export AS SELECT row_number() OVER () AS _row, * FROM {source}")  # noqa: S608
+    columns = [row[0] for row in connection.execute("DESCRIBE export").fetchall()][1:]
+    empty_to_null = ", ".join(f"{_name(c)} = nullif({_name(c)}, '')" for c in columns)
+    connection.execute(f"UPDATE export SET {empty_to_null}")  # noqa: S608
+    rejects = connection.execute(
+        "SELECT line - 1, left(any_value(csv_line), 80), left(any_value(error_message), 200) FROM reject_errors "
+        "GROUP BY line ORDER BY line"
+    ).fetchall()
+    return columns, [BadRow(row, text or "", message.splitlines()[0]) for row, text, message in rejects]
+
+
+def _load_xlsx(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """The first sheet, its first row being the header; for rubrics, which people write in workbooks."""
+    import pyarrow as pa
+    from python_calamine import CalamineError, CalamineWorkbook
+
+    try:
+        sheet = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=True)
+    except (CalamineError, ValueError, IndexError, OSError) as error:
+        raise UserError("The zip file is not a workbook that can be opened; expected CSV, JSON lines, Parquet or "
+                        "an xlsx workbook.") from error
+    if not sheet:
+        raise UserError("The workbook's first sheet is empty.")
+    columns = [str(c).strip() for c in sheet[0]]
+    texts = [[_cell(value) for value in row] for row in sheet[1:]]
+    rows = pa.table(
+        {"_row": pa.array(range(1, len(texts) + 1), pa.int64())}
+        | {c: pa.array([row[i] for row in texts], pa.string()) for i, c in enumerate(columns) if c}
+    )
+    connection.register("sheet", rows)
+    connection.execute("CREATE TEMP TABLE export AS SELECT * FROM sheet")
+    return [c for c in columns if c]
+
+
+def _cell(value: object) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if value not in ("", None) else None
+
+
+def _as_utf8(path: Path) -> Path:
+    """The file itself when it is UTF-8, else a copy of it in UTF-8 beside the scratch files."""
+    with path.open("rb") as file:
+        mark = file.read(2)
+    encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    if encoding == "utf-8" and _decodes(path, "utf-8"):
+        return path
+    if encoding == "utf-8":
+        encoding = "cp1252"  # what spreadsheet programs write where they do not write UTF-8
+    scratch = Path(tempfile.mkdtemp(prefix="hapi-")) / "utf8"
+    with path.open(encoding=encoding, errors="replace", newline="") as source, scratch.open("w", encoding="utf-8", newline="") as out:
+        while block := source.read(1 << 20):
+            out.write(block)
+    return scratch
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            while file.read(1 << 20):
+                pass
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _delimiter(path: Path) -> str:
+    """The separator that the header row uses most."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline(_LOOK)
+    return max(",;\t|", key=header.count)
+
+
+def _json_path(key: str) -> str:
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'$."{escaped}"'
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"

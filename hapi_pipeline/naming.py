@@ -1,0 +1,37 @@
+"""Names that become folder names, partition keys or identifiers, safely and reversibly."""
+
+from __future__ import annotations
+
+import hashlib
+from urllib.parse import quote, unquote
+
+_KEPT = " ()+=@:_-."  # readable in a folder name and harmless in a Dagster partition key
+
+
+def slug(name: str) -> str:
+    """A folder name and partition key for a free-text name; `unslug` gives the name back.
+
+    Percent-encodes what a path, a multi-partition key (``|``), a partition range (``...``) or a list of keys
+    (``,``) would stumble over.
+    """
+    encoded = quote(name, safe=_KEPT)
+    if encoded.startswith(".") or ".." in encoded:
+        encoded = encoded.replace(".", "%2E")
+    if encoded != encoded.strip():
+        encoded = encoded.replace(" ", "%20")
+    return encoded
+
+
+def unslug(text: str) -> str:
+    """The name that `slug` made this text from."""
+    return unquote(text)
+
+
+def digest(*parts: str | bytes, length: int = 64) -> str:
+    """SHA-256 over the parts, each preceded by its length so that no two lists of parts collide."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+        sha.update(len(data).to_bytes(8, "big"))
+        sha.update(data)
+    return sha.hexdigest()[:length]

@@ -1,0 +1,221 @@
+"""What the command line starts: Dagster runs on a home's instance, in this process, one at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hapi_pipeline import __version__
+from hapi_pipeline.lake import Import, Lake, write_bytes
+from hapi_pipeline.naming import digest
+from hapi_pipeline.registry import Registry
+from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RunFailed(Exception):
+    """A Dagster run that did not succeed: the message names the step and the reason."""
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did."""
+
+    cohorts: tuple[str, ...]
+    attempts_made: int
+    attempts_failed: int
+    attempts_left: int
+    cost_usd: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left to be tried again."""
+        return self.attempts_failed == 0 and self.attempts_left == 0
+
+
+@contextmanager
+def at_work(home: Home) -> Iterator[None]:
+    """Keep other commands that change this home out while this one works; released even when it is killed."""
+    home.ensure()
+    with (home.root / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UserError(
+                f"Another hapi command (process {lock.read().strip() or 'unknown'}) is at work on {home.root}; "
+                "wait for it or stop it."
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def instance_of(home: Home) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a home, with the models of its registry as partitions."""
+    home.ensure()
+    os.environ[HOME_VARIABLE] = str(home.root)
+    os.environ["DAGSTER_HOME"] = str(home.dagster)
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    import dagster as dg
+
+    from hapi_pipeline.partitions import sync_models
+
+    with dg.DagsterInstance.get() as instance:
+        sync_models(instance, Registry.of(home))
+        yield instance
+
+
+def known_cohorts(lake: Lake) -> list[str]:
+    """The months that imported jobs fall into."""
+    return sorted({cohort for i in lake.imports("jobs") for cohort in i.cohorts})
+
+
+def pending_cohorts(home: Home) -> list[str]:
+    """The months that something has happened to since they were last refreshed with nothing left open."""
+    lake = Lake(home.lake)
+    settled = _settled(home)
+    return [c for c in known_cohorts(lake) if settled.get(c) != _cohort_state(home, lake.imports(), c)]
+
+
+def _cohort_state(home: Home, imports: Sequence[Import], cohort: str) -> str:
+    touching = sorted(i.import_id for i in imports if not i.cohorts or cohort in i.cohorts)
+    files = [home.registry / "benchmark.yaml", home.registry / "models.yaml"]
+    return digest(__version__, *(path.read_bytes() for path in files if path.exists()), *touching, length=32)
+
+
+def _settled(home: Home) -> dict[str, str]:
+    path = home.lake / "refreshed.json"
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _settle(home: Home, cohorts: Sequence[str]) -> None:
+    imports = Lake(home.lake).imports()
+    states = _settled(home) | {c: _cohort_state(home, imports, c) for c in cohorts}
+    write_bytes(home.lake / "refreshed.json", json.dumps(states, indent=1, sort_keys=True).encode())
+
+
+def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
+    """Months grouped into unbroken stretches, as (first, last): each can be one run."""
+    found: list[tuple[str, str]] = []
+    for cohort in sorted(cohorts):
+        if found and _next_month(found[-1][1]) == cohort:
+            found[-1] = (found[-1][0], cohort)
+        else:
+            found.append((cohort, cohort))
+    return found
+
+
+def _next_month(cohort: str) -> str:
+    year, month = map(int, cohort.split("-"))
+    return f"{year + month // 12}-{month % 12 + 1:02d}"
+
+
+def refresh(
+    home: Home, cohorts: Sequence[str], models: Sequence[str] | None = None, max_usd: float | None = None
+) -> Refreshed:
+    """Bring these months up to date for all models (or those named): curation, rounds, results.
+
+    Raises RunFailed when a run fails; what was finished before stays, and the next refresh goes on from there.
+    """
+    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
+
+    registry = Registry.of(home)
+    keys = [m.key for m in registry.models if models is None or m.name in models]
+    figures = {"attempts_made": 0.0, "attempts_failed": 0.0, "attempts_left": 0.0, "cost_usd": 0.0}
+    tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
+    with instance_of(home) as instance:
+        defs = build_defs(home)
+        for first, last in stretches(cohorts):
+            _run(defs, instance, CURATE, (first, last), tags)
+            for low, high in _model_ranges(instance, keys):
+                metadata = _run(defs, instance, EVALUATE, (f"{first}|{low}", f"{last}|{high}"), tags)
+                for name in figures:
+                    figures[name] += sum(float(m.get(name, 0)) for m in metadata)
+        _run(defs, instance, SUMMARISE, None, tags)
+    done = Refreshed(tuple(cohorts), int(figures["attempts_made"]), int(figures["attempts_failed"]),
+                     int(figures["attempts_left"]), figures["cost_usd"])
+    if done.clean and models is None:
+        _settle(home, cohorts)
+    return done
+
+
+def _model_ranges(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Neighbouring models (in the order of Dagster's partitions) as ranges: each can be one run."""
+    from hapi_pipeline.partitions import MODELS
+
+    order = list(instance.get_dynamic_partitions(MODELS))
+    places = sorted(order.index(key) for key in keys)
+    ranges: list[list[int]] = []
+    for place in places:
+        if ranges and ranges[-1][1] == place - 1:
+            ranges[-1][1] = place
+        else:
+            ranges.append([place, place])
+    return [(order[low], order[high]) for low, high in ranges]
+
+
+def _run(
+    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, span: tuple[str, str] | None,
+    tags: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Execute one job over a range of partitions; the metadata of what it materialized, as plain values."""
+    import dagster as dg
+
+    ranged = {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance, tags={**tags, **ranged, "hapi/started_by": "hapi"}, run_config=_QUIET, raise_on_error=False
+    )
+    if not result.success:
+        raise RunFailed(_why(result, job))
+    last: dict[dg.AssetKey, dict[str, Any]] = {}
+    for event in result.get_asset_materialization_events():
+        if event.asset_key is not None:
+            last[event.asset_key] = {k: v.value for k, v in event.materialization.metadata.items()}
+    return list(last.values())
+
+
+def _why(result: dg.ExecuteInProcessResult, job: str) -> str:
+    """The step that failed and its innermost reason, in one sentence."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            reason = error.message.strip().splitlines()[0] if error else "no reason given"
+            return f"Step {event.step_key} of run {result.run_id[:8]} ({job}) failed: {reason}"
+    return f"Run {result.run_id[:8]} ({job}) failed; `hapi ui` shows its log."
+
+
+def report_import(home: Home, table: str, done: Import) -> None:
+    """Tell the home's Dagster instance what an import brought, so that the UI shows it on the ledger's asset."""
+    with instance_of(home) as instance:
+        import dagster as dg
+
+        metadata: dict[str, Any] = {
+            "rows": done.rows, "quarantined": done.quarantined, "files": len(done.files),
+            "first file": done.files[0].name, "cohorts": ", ".join(done.cohorts) or "not known",
+            "missing columns": ", ".join(done.missing_columns) or "none",
+            "columns kept aside": ", ".join(done.unmapped_columns) or "none",
+        }
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset_key=[table], metadata=metadata, tags={"hapi/import": done.import_id})
+        )
+
+

@@ -1,0 +1,108 @@
+"""Where things are: the home of one deployment, and the files that ship with the package.
+
+A *home* holds everything specific to one deployment: its registry (configuration), inbox, lake (tables),
+attempts, packets and releases. Nothing else on the machine is written to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "HAPI_HOME"
+_FOLDERS = ("inbox", "lake", "attempts", "packets", "releases")
+
+
+class UserError(Exception):
+    """Bad usage or bad input: shown to the user as one plain sentence, exit code 2, nothing changed."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The root folder of one deployment's run-time data and configuration."""
+
+    root: Path
+
+    @property
+    def registry(self) -> Path:
+        """The operator's configuration: benchmark.yaml, models.yaml, graders.yaml, sources/."""
+        return self.root / "registry"
+
+    @property
+    def inbox(self) -> Path:
+        """Where an operator drops files to be imported."""
+        return self.root / "inbox"
+
+    @property
+    def lake(self) -> Path:
+        """The tables, one Parquet file per partition."""
+        return self.root / "lake"
+
+    @property
+    def attempts(self) -> Path:
+        """The ledger of attempts: a folder each, with its steps, result and deliverables."""
+        return self.root / "attempts"
+
+    @property
+    def packets(self) -> Path:
+        """What graders get: a folder per packet."""
+        return self.root / "packets"
+
+    @property
+    def releases(self) -> Path:
+        """Published datasets and reports."""
+        return self.root / "releases"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME of this deployment: runs, schedules, dynamic partitions."""
+        return self.root / ".dagster"
+
+    def ensure(self) -> Home:
+        """Create the folders and copy the shipped registry and dagster.yaml where they are missing."""
+        for name in _FOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        if not (self.registry / "benchmark.yaml").exists():
+            _copy_tree(shipped("data/registry"), self.registry)
+        self.dagster.mkdir(parents=True, exist_ok=True)
+        if not (self.dagster / "dagster.yaml").exists():
+            shutil.copyfile(shipped("dagster.yaml"), self.dagster / "dagster.yaml")
+        return self
+
+    def exists(self) -> bool:
+        """Whether this folder has been set up as a home."""
+        return (self.registry / "benchmark.yaml").exists()
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            goal = target / path.relative_to(source)
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            if not goal.exists():
+                shutil.copyfile(path, goal)
+
+
+def project_root() -> Path:
+    """The checkout that this package runs from, or the current folder when it is installed as a wheel."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def shipped(relative: str) -> Path:
+    """A file or folder that ships with the project: from the checkout, or from inside the wheel.
+
+    `relative` is written as in the checkout, e.g. ``data/registry`` or ``sql``.
+    """
+    checkout = Path(__file__).resolve().parent.parent / relative
+    if checkout.exists():
+        return checkout
+    return Path(__file__).resolve().parent / "_shipped" / relative.removeprefix("data/")
+
+
+def find_home(explicit: str | Path | None = None) -> Home:
+    """The home to work on: the one named, else ``HAPI_HOME``, else ``data/`` of the project."""
+    chosen = explicit or os.environ.get(HOME_VARIABLE) or project_root() / "data"
+    return Home(Path(chosen).expanduser().resolve())

@@ -1,0 +1,189 @@
+"""Tables and explanations on the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from hapi_pipeline.curation.rules import CHAIN
+from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.lake import Lake
+from hapi_pipeline.settings import UserError
+from hapi_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hapi_pipeline.registry import Registry
+    from hapi_pipeline.settings import Home
+
+_ROWS_SHOWN = 200
+
+
+def print_rows(rows: pa.Table, form: str) -> None:
+    """Print the answer to a query: as a table for a person, or as csv, json lines or Parquet for a program."""
+    if form == "csv":
+        import pyarrow.csv as pacsv
+
+        pacsv.write_csv(_flat(rows), sys.stdout.buffer)
+    elif form == "json":
+        import json
+
+        for row in rows.to_pylist():
+            print(json.dumps(row, default=_plain, ensure_ascii=False))
+    elif form == "parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(rows, sys.stdout.buffer)
+    else:
+        shown = rows.slice(0, _ROWS_SHOWN)
+        print(table(rows.column_names, [list(r.values()) for r in _distinct(shown).to_pylist()]))
+        if rows.num_rows > _ROWS_SHOWN:
+            print(f"… {rows.num_rows - _ROWS_SHOWN:,} more rows; --format csv gives all of them")
+        print(f"{rows.num_rows:,} row(s)")
+
+
+def _distinct(rows: pa.Table) -> pa.Table:
+    """Columns renamed apart, so that no value is lost where two share a name."""
+    return rows.rename_columns([f"{i}:{name}" for i, name in enumerate(rows.column_names)])
+
+
+def _flat(rows: pa.Table) -> pa.Table:
+    """Lists and other nested values as JSON text, which CSV can hold."""
+    import json
+
+    import pyarrow as pa
+
+    for i, kind in enumerate(rows.schema):
+        if pa.types.is_nested(kind.type):
+            texts = [None if v is None else json.dumps(v, default=_plain, ensure_ascii=False)
+                     for v in rows.column(i).to_pylist()]
+            rows = rows.set_column(i, kind.name, pa.array(texts, pa.string()))
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int | None = None) -> str:
+    """Rows as a table that fits the terminal; numbers to the right, long texts cut with an ellipsis."""
+    texts = [[_text(value) for value in row] for row in rows]
+    numeric = [all(isinstance(row[i], int | float | Decimal | None) for row in rows) for i in range(len(columns))]
+    widths = [max([len(name), *(len(row[i]) for row in texts)]) for i, name in enumerate(columns)]
+    room = (width or shutil.get_terminal_size((120, 24)).columns) - 2 * (len(columns) - 1)
+    while sum(widths) > room and max(widths) > 8:
+        widest = widths.index(max(widths))
+        widths[widest] = max(8, widths[widest] - (sum(widths) - room))
+        if sum(widths) > room and widths[widest] == 8 and max(widths) == 8:
+            break
+
+    def line(cells: Sequence[str]) -> str:
+        cut = [c if len(c) <= w else c[: w - 1] + "…" for c, w in zip(cells, widths, strict=True)]
+        return "  ".join(
+            c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cut, widths, numeric, strict=True)
+        ).rstrip()
+
+    return "\n".join([line(list(columns)), "  ".join("─" * w for w in widths), *(line(row) for row in texts)])
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    # nothing that came from outside may steer the terminal
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def print_models(registry: Registry, home: Home) -> None:
+    """The registered models, with what each has and what it lacks."""
+    if not registry.models:
+        print("No models yet. Next: hapi models add NAME --litellm ID --input-usd N --output-usd N")
+        return
+    with connect() as connection:
+        open_tables(connection, Lake(home.lake), ["attempts", "benchmark_jobs", "completion_rates"])
+        made = dict(connection.execute("SELECT model, count(*) FROM attempts GROUP BY 1").fetchall())
+        tried = dict(connection.execute(
+            "SELECT model, count(DISTINCT job_id) FROM attempts WHERE round = 'agent_alone' GROUP BY 1").fetchall())
+        graded = dict(connection.execute(
+            "SELECT model, sum(n_graded) FROM completion_rates WHERE round = 'agent_alone' AND rule = 'all_criteria' "
+            "GROUP BY 1").fetchall())
+        (jobs,) = connection.execute("SELECT count(*) FROM benchmark_jobs").fetchall()[0]
+    rows = []
+    for model in registry.models:
+        lacks = [text for text, is_lacking in (
+            ("a price list", not model.prices and not model.external),
+            ("a training cutoff", model.training_cutoff is None),
+            (f"{jobs - tried.get(model.name, 0)} of {jobs} jobs", tried.get(model.name, 0) < jobs),
+        ) if is_lacking]
+        state = "retired" if model.retired else "external" if model.external else "simulated" if model.simulated else "active"
+        rows.append([model.name, state, model.litellm or "–", made.get(model.name, 0),
+                     int(graded.get(model.name) or 0), ", ".join(lacks) or "nothing"])
+    print(table(["model", "state", "litellm", "attempts", "graded alone", "lacks"], rows))
+
+
+def explain_job(lake: Lake, job_id: str) -> str:
+    """Why a job is in or out, its rubric, attempts, verdicts and outcome. UserError when nobody knows the job."""
+    names = ["job_posts", "job_exports", "rejected_jobs", "pii_findings", "benchmark_jobs", "rubrics", "attempts",
+             "verdicts", "attempt_outcomes"]
+    with connect() as connection:
+        open_tables(connection, lake, names)
+
+        def ask(sql: str) -> list[dict[str, Any]]:
+            return connection.sql(sql, params={"job": job_id}).to_arrow_table().to_pylist()
+
+        posts = ask("SELECT * FROM job_posts WHERE job_id = $job") or ask(
+            "SELECT * FROM job_exports WHERE job_id = $job ORDER BY imported_at DESC LIMIT 1")
+        if not posts:
+            raise UserError(f"There is no job {job_id!r} in this home.")
+        away = ask("SELECT * FROM rejected_jobs WHERE job_id = $job")
+        inside = ask("SELECT * FROM benchmark_jobs WHERE job_id = $job")
+        findings = ask("SELECT place, finding_type, start, \"end\", decision FROM pii_findings WHERE job_id = $job ORDER BY ALL")
+        criteria = ask("SELECT criterion_id, importance, text FROM rubrics WHERE job_id = $job ORDER BY position")
+        outcomes = ask(
+            "SELECT a.model, a.round, a.finish_reason, a.n_deliverables AS files, o.n_passed AS passed, o.n_criteria AS of, "
+            "CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
+            "AS outcome, round(a.cost_usd, 4) AS usd FROM attempts a LEFT JOIN attempt_outcomes o USING (attempt_id) "
+            "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round")
+        failed = ask(
+            "SELECT model, round, criterion_id, grader, comment FROM verdicts WHERE job_id = $job AND is_current "
+            "AND NOT passed ORDER BY ALL LIMIT 40")
+        versions = ask("SELECT source_file, source_row, imported_at FROM job_exports WHERE job_id = $job ORDER BY imported_at")
+    parts = [_headline(posts[0]), _standing(posts[0], away, inside)]
+    if len(versions) > 1:
+        parts.append(f"{len(versions)} rows were imported for it; the newest is current: " + "; ".join(
+            f"{v['source_file']} row {v['source_row']}" for v in versions))
+    for title, rows in (("Personal data found", findings), ("Rubric", criteria), ("Attempts", outcomes),
+                        ("Failed criteria", failed)):
+        if rows:
+            parts.append(f"{title}\n" + table(list(rows[0]), [list(r.values()) for r in rows]))
+    return "\n\n".join(parts)
+
+
+def _headline(post: Mapping[str, Any]) -> str:
+    price = "price unknown" if post["price_usd"] is None else f"${post['price_usd']:,.2f}"
+    done = f"completed {post['completed_at']:%Y-%m-%d}" if post["completed_at"] else "not completed"
+    assumed = f"\nAssumed by the operator: {', '.join(post['assumed_fields'])}" if post["assumed_fields"] else ""
+    return (f"{_text(post['job_id'])}  {_text(post['title'])}\n{post['category'] or 'no category'}, {price}, {done}, "
+            f"source {post['source']} ({_text(post['source_file'])} row {post['source_row']}){assumed}")
+
+
+def _standing(post: Mapping[str, Any], away: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]) -> str:
+    """In or out, and the rule that decided it."""
+    if inside:
+        return (f"IN the benchmark of {inside[0]['cohort']}: it passed all {len(CHAIN)} rules, with a rubric of "
+                f"{inside[0]['n_criteria']} criteria.")
+    if away:
+        rule = away[0]
+        place = CHAIN.index(rule["rule"]) + 1
+        meaning = TABLES[rule["rule"]].meaning
+        return (f"OUT of the benchmark of {post['cohort']}: rule {place} of {len(CHAIN)} ({rule['rule']}: {meaning}) "
+                f"turned it away with the code {rule['code']}; found: {_text(rule['observed'])}; asked for: "
+                f"{_text(rule['threshold'])} (rules version {rule['rule_version']}).")
+    return "Imported, but not curated yet; `hapi refresh` decides."

@@ -1,0 +1,1 @@
+"""A world with known truth: exports, agents and graders that behave like real ones, for demos and tests."""

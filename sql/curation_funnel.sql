@@ -1,0 +1,21 @@
+-- grain: rule
+-- inputs: each rule's own input and output table, and the rejections; that they agree is checked, not assumed
+WITH chain(position, rule, n_in, n_kept) AS (
+    SELECT 1, 'fixed_price_jobs', (SELECT count(*) FROM job_posts), (SELECT count(*) FROM fixed_price_jobs)
+    UNION ALL SELECT 2, 'completed_jobs', (SELECT count(*) FROM fixed_price_jobs), (SELECT count(*) FROM completed_jobs)
+    UNION ALL SELECT 3, 'single_milestone_jobs', (SELECT count(*) FROM completed_jobs), (SELECT count(*) FROM single_milestone_jobs)
+    UNION ALL SELECT 4, 'in_scope_jobs', (SELECT count(*) FROM single_milestone_jobs), (SELECT count(*) FROM in_scope_jobs)
+    UNION ALL SELECT 5, 'pii_free_jobs', (SELECT count(*) FROM in_scope_jobs), (SELECT count(*) FROM pii_free_jobs)
+    UNION ALL SELECT 6, 'curated_jobs', (SELECT count(*) FROM pii_free_jobs), (SELECT count(*) FROM curated_jobs)
+    UNION ALL SELECT 7, 'benchmark_jobs', (SELECT count(*) FROM curated_jobs), (SELECT count(*) FROM benchmark_jobs)
+),
+turned_away AS (
+    SELECT rule,
+           count(*) FILTER (WHERE NOT starts_with(code, 'unknown_')) AS n_rejected,
+           count(*) FILTER (WHERE starts_with(code, 'unknown_')) AS n_unknown
+    FROM rejected_jobs GROUP BY rule
+)
+SELECT $cohort AS cohort, c.position, c.rule, c.n_in, c.n_kept,
+       coalesce(t.n_rejected, 0) AS n_rejected, coalesce(t.n_unknown, 0) AS n_unknown, $rule_version AS rule_version,
+       coalesce((SELECT bool_or(simulated) FROM job_posts), false) AS simulated
+FROM chain c LEFT JOIN turned_away t USING (rule)
