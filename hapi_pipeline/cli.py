@@ -184,7 +184,7 @@ def import_rubrics(arguments: argparse.Namespace, home: Home) -> int:
 def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import]]) -> int:
     """Take files in and say what came of each; 1 when rows are in quarantine."""
     from hapi_pipeline.lake import Lake
-    from hapi_pipeline.operations import at_work, report_import
+    from hapi_pipeline.operations import at_work, report_imports
 
     known = {i.import_id for i in Lake(home.lake).imports()}
     if home.exists():
@@ -198,7 +198,7 @@ def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import
             print(f"{done.files[0].name}: imported before, nothing changed.")
             continue
         known.add(done.import_id)
-        report_import(home, table, done)
+        report_imports(home, [(table, done)])
         quarantined += done.quarantined
         print(f"{done.files[0].name}: {done.rows:,} {unit} taken in{_remarks(done)}.")
     return _quarantine_note(home, quarantined)
@@ -225,7 +225,7 @@ def import_verdicts(arguments: argparse.Namespace, home: Home) -> int:
     """Import verdicts."""
     from hapi_pipeline.intake.verdicts import import_verdicts as take_in
     from hapi_pipeline.lake import Lake
-    from hapi_pipeline.operations import at_work, report_import
+    from hapi_pipeline.operations import at_work, report_imports
 
     if not home.exists():
         raise UserError(f"{home.root} is not a home yet: there are no attempts that verdicts could be about.")
@@ -235,7 +235,7 @@ def import_verdicts(arguments: argparse.Namespace, home: Home) -> int:
             print(f"{path.name}: imported before, nothing changed.")
         if done is None:
             return 0
-        report_import(home, "verdict_exports", done)
+        report_imports(home, [("verdict_exports", done)])
     print(f"{done.rows:,} verdicts taken in from {len(done.files)} file(s).")
     return _quarantine_note(home, done.quarantined)
 

@@ -6,10 +6,12 @@ What belongs here: putting the parts together. What does not: any part.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import dagster as dg
 
 from hapi_pipeline.assets.curation import curation_assets
+from hapi_pipeline.assets.factory import ROUND_TABLES
 from hapi_pipeline.assets.intake import intake_assets, ledger_specs
 from hapi_pipeline.assets.results import BY_CELL, SUMMARIES, results_assets
 from hapi_pipeline.assets.rounds import round_assets
@@ -56,6 +58,12 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
         resources={"hapi": HapiHome(root=str(home.root) if home else "")},
         executor=dg.in_process_executor,
     )
+
+
+def evaluation_keys(rounds: Sequence[str]) -> list[dg.AssetKey]:
+    """The assets of the job `evaluate` for these rounds: a round that cannot begin yet is left out."""
+    of_rounds = [dg.AssetKey([name, table]) for name in rounds for table in ROUND_TABLES]
+    return [*of_rounds, *(dg.AssetKey([name]) for name in BY_CELL)]
 
 
 defs = build_defs()

@@ -75,10 +75,8 @@ def _import_sample(home: Home, say: Callable[[str], None]) -> None:
     before = {i.import_id for i in lake.imports()}
     jobs = import_jobs(lake, sorted(sample.glob("jobs_*")), registry.source("sample_market"), registry.benchmark)
     rubrics = import_rubrics(lake, sorted(sample.glob("rubrics_*.csv")), simulated=True)
-    for table_name, imports in (("job_exports", jobs), ("rubric_exports", rubrics)):
-        for done in imports:
-            if done.import_id not in before:
-                operations.report_import(home, table_name, done)
+    new = [("job_exports", i) for i in jobs] + [("rubric_exports", i) for i in rubrics]
+    operations.report_imports(home, [(table_name, i) for table_name, i in new if i.import_id not in before])
     posts, criteria = sum(i.rows for i in jobs), sum(i.rows for i in rubrics)
     odd = sum(i.quarantined for i in [*jobs, *rubrics])
     say(f"imported {posts:,} posts and {criteria:,} rubric criteria; {odd} rows in quarantine")
@@ -104,7 +102,7 @@ def _grade(home: Home, say: Callable[[str], None]) -> bool:
     done, _ = import_verdicts(Lake(home.lake), returned)
     if done is None:
         return False
-    operations.report_import(home, "verdict_exports", done)
+    operations.report_imports(home, [("verdict_exports", done)])
     say(f"imported {done.rows:,} verdicts from {len(done.files):,} files")
     return True
 

@@ -115,15 +115,29 @@ CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {"round_paths": ("round", "step
 """Relations that SQL may read although they are no tables of the lake; the caller supplies them."""
 
 
-@contextmanager
-def connect(settings: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB with the project's macros and settings."""
+@functools.cache
+def _shared() -> duckdb.DuckDBPyConnection:
+    """One in-memory database a process, with nothing in it but the macros; starting one takes as long as a query."""
+    return _fresh({})
+
+
+def _fresh(settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    connection = duckdb.connect(config={**_SETTINGS, **(settings or {})})
+    connection = duckdb.connect(config={**_SETTINGS, **settings})
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute((shipped("sql") / "_macros.sql").read_text("utf-8"))
+    return connection
+
+
+@contextmanager
+def connect(settings: Mapping[str, str] | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection with the project's macros; what it makes must be TEMP and is gone when it closes.
+
+    With `settings` it is to a database of its own.
+    """
+    connection = _shared().cursor() if settings is None else _fresh(settings)
     try:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute((shipped("sql") / "_macros.sql").read_text("utf-8"))
         yield connection
     finally:
         connection.close()
@@ -137,10 +151,10 @@ def open_tables(
     for name, keys in scopes.items():
         files = lake.files(name, keys)
         if files:
-            connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {parquet(files)}')  # noqa: S608
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {parquet(files)}')  # noqa: S608
         else:
             columns = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in TABLES[name].columns)
-            connection.execute(f'CREATE VIEW "{name}" AS SELECT {columns} WHERE false')  # noqa: S608
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} WHERE false')  # noqa: S608
 
 
 _DUCKDB = {
@@ -203,7 +217,7 @@ def read_only_query(lake: Lake, sql: str) -> pa.Table:
     """
     import duckdb
 
-    with connect() as connection:
+    with connect({}) as connection:  # a database of its own, for it is locked down
         try:
             statements = duckdb.extract_statements(sql)
         except duckdb.Error as error:

@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
+from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
+from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
 
 if TYPE_CHECKING:
@@ -91,24 +92,45 @@ def pending_cohorts(home: Home) -> list[str]:
     return [c for c in known_cohorts(lake) if settled.get(c) != _cohort_state(home, lake.imports(), c)]
 
 
-def _cohort_state(home: Home, imports: Sequence[Import], cohort: str) -> str:
-    touching = sorted(i.import_id for i in imports if not i.cohorts or cohort in i.cohorts)
-    files = [home.registry / "benchmark.yaml", home.registry / "models.yaml"]
+def _cohort_state(home: Home, imports: Sequence[Import], cohort: str, kinds: Sequence[str] = ()) -> str:
+    """Changes with every import that touches the month (of these kinds, if named) and with the rules and models."""
+    touching = sorted(i.import_id for i in imports
+                      if (not i.cohorts or cohort in i.cohorts) and (not kinds or i.kind in kinds))
+    names = ["benchmark.yaml"] if kinds else ["benchmark.yaml", "models.yaml"]
+    files = [home.registry / name for name in names]
     return digest(__version__, *(path.read_bytes() for path in files if path.exists()), *touching, length=32)
 
 
-def _settled(home: Home) -> dict[str, str]:
-    path = home.lake / "refreshed.json"
+_CURATED_FROM = ("jobs", "rubrics")
+
+
+def _settled(home: Home, name: str = "refreshed") -> dict[str, str]:
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(json.loads((home.lake / f"{name}.json").read_text("utf-8")))
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def _settle(home: Home, cohorts: Sequence[str]) -> None:
+def _settle(home: Home, cohorts: Sequence[str], name: str = "refreshed", kinds: Sequence[str] = ()) -> None:
     imports = Lake(home.lake).imports()
-    states = _settled(home) | {c: _cohort_state(home, imports, c) for c in cohorts}
-    write_bytes(home.lake / "refreshed.json", json.dumps(states, indent=1, sort_keys=True).encode())
+    states = _settled(home, name) | {c: _cohort_state(home, imports, c, kinds) for c in cohorts}
+    write_bytes(home.lake / f"{name}.json", json.dumps(states, indent=1, sort_keys=True).encode())
+
+
+def _to_curate(home: Home, cohorts: Sequence[str]) -> list[str]:
+    """The months whose posts, rubrics or rules have changed since they were last curated."""
+    settled, imports = _settled(home, "curated"), Lake(home.lake).imports()
+    return [c for c in cohorts if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM)]
+
+
+def _open_rounds(home: Home) -> list[str]:
+    """The rounds that can have anything to do: the first one, and those after a round with verdicts."""
+    lake = Lake(home.lake)
+    chosen = Registry.of(home).benchmark.rounds
+    with connect() as connection:
+        open_tables(connection, lake, ["verdict_exports"])
+        graded = {r for (r,) in connection.execute("SELECT DISTINCT round FROM verdict_exports").fetchall()}
+    return [r.name for r in ROUNDS if r.name in chosen and (r.after is None or r.after in graded)]
 
 
 def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
@@ -134,7 +156,7 @@ def refresh(
 
     Raises RunFailed when a run fails; what was finished before stays, and the next refresh goes on from there.
     """
-    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
+    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs, evaluation_keys
 
     registry = Registry.of(home)
     keys = [m.key for m in registry.models if models is None or m.name in models]
@@ -142,10 +164,14 @@ def refresh(
     tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
     with instance_of(home) as instance:
         defs = build_defs(home)
-        for first, last in stretches(cohorts):
+        for first, last in stretches(_to_curate(home, cohorts)):
             _run(defs, instance, CURATE, (first, last), tags)
+        _settle(home, cohorts, "curated", _CURATED_FROM)
+        rounds = _open_rounds(home)
+        for first, last in stretches(cohorts):
             for low, high in _model_ranges(instance, keys):
-                metadata = _run(defs, instance, EVALUATE, (f"{first}|{low}", f"{last}|{high}"), tags)
+                span = (f"{first}|{low}", f"{last}|{high}")
+                metadata = _run(defs, instance, EVALUATE, span, tags, evaluation_keys(rounds))
                 for name in figures:
                     figures[name] += sum(float(m.get(name, 0)) for m in metadata)
         _run(defs, instance, SUMMARISE, None, tags)
@@ -173,14 +199,15 @@ def _model_ranges(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[tup
 
 def _run(
     defs: dg.Definitions, instance: dg.DagsterInstance, job: str, span: tuple[str, str] | None,
-    tags: Mapping[str, str],
+    tags: Mapping[str, str], selection: Sequence[dg.AssetKey] | None = None,
 ) -> list[dict[str, Any]]:
     """Execute one job over a range of partitions; the metadata of what it materialized, as plain values."""
     import dagster as dg
 
     ranged = {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
     result = defs.resolve_job_def(job).execute_in_process(
-        instance=instance, tags={**tags, **ranged, "hapi/started_by": "hapi"}, run_config=_QUIET, raise_on_error=False
+        instance=instance, tags={**tags, **ranged, "hapi/started_by": "hapi"}, run_config=_QUIET, raise_on_error=False,
+        asset_selection=selection,
     )
     if not result.success:
         raise RunFailed(_why(result, job))
@@ -203,19 +230,23 @@ def _why(result: dg.ExecuteInProcessResult, job: str) -> str:
     return f"Run {result.run_id[:8]} ({job}) failed; `hapi ui` shows its log."
 
 
-def report_import(home: Home, table: str, done: Import) -> None:
-    """Tell the home's Dagster instance what an import brought, so that the UI shows it on the ledger's asset."""
+def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
+    """Tell the home's Dagster instance what imports brought, so that the UI shows it on the ledgers' assets.
+
+    `imports` are (name of the ledger, import).
+    """
+    if not imports:
+        return
     with instance_of(home) as instance:
         import dagster as dg
 
-        metadata: dict[str, Any] = {
-            "rows": done.rows, "quarantined": done.quarantined, "files": len(done.files),
-            "first file": done.files[0].name, "cohorts": ", ".join(done.cohorts) or "not known",
-            "missing columns": ", ".join(done.missing_columns) or "none",
-            "columns kept aside": ", ".join(done.unmapped_columns) or "none",
-        }
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(asset_key=[table], metadata=metadata, tags={"hapi/import": done.import_id})
-        )
-
-
+        for table, done in imports:
+            metadata: dict[str, Any] = {
+                "rows": done.rows, "quarantined": done.quarantined, "files": len(done.files),
+                "first file": done.files[0].name, "cohorts": ", ".join(done.cohorts) or "not known",
+                "missing columns": ", ".join(done.missing_columns) or "none",
+                "columns kept aside": ", ".join(done.unmapped_columns) or "none",
+            }
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key=[table], metadata=metadata, tags={"hapi/import": done.import_id})
+            )

@@ -130,7 +130,7 @@ def _plan(request: Request, world: Outcomes) -> list[list[tuple[str, str]]]:
         1: [[*look, *read], [*writes, finish]],
         2: [read, [*writes, _call("check_deliverables")], [finish]],
     }
-    plan = plans.get(request.roll("plan", 8), [[*writes, finish]])
+    plan = plans.get(request.roll("plan", 24), [[*writes, finish]])
     perfect = bool(criteria) and len(met) == len(criteria)
     if not perfect and request.roll("malformed", 100) == 0:
         plan = [[("write_file", '{"path": "' + made[0].path + '", "content": "Begin')], *plan]
