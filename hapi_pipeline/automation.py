@@ -44,6 +44,7 @@ def followers(
     curate: "UnresolvedAssetJobDefinition",
     evaluate: "UnresolvedAssetJobDefinition",
     summarise: "UnresolvedAssetJobDefinition",
+    quality: "UnresolvedAssetJobDefinition",
 ) -> list[dg.SensorDefinition]:
     """The sensors that carry a monthly refresh on: from curation to attempts, from attempts to the summaries."""
 
@@ -77,4 +78,14 @@ def followers(
             return dg.SkipReason("not part of a monthly refresh")
         return dg.RunRequest(run_key=context.dagster_run.run_id)
 
-    return [attempt_the_new_month, summarise_the_new_month]
+    @dg.run_status_sensor(
+        name="check_the_new_month", run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[curate],
+        request_job=quality, default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Holds the benchmark's jobs against their data quality suite once a new month has joined them.",
+    )
+    def check_the_new_month(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+        if MONTHLY not in context.dagster_run.tags:
+            return dg.SkipReason("not part of a monthly refresh")
+        return dg.RunRequest(run_key=context.dagster_run.run_id)
+
+    return [attempt_the_new_month, summarise_the_new_month, check_the_new_month]

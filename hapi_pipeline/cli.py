@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     refreshed = add("refresh", refresh, "Bring a month, or all that changed, up to date: curation, rounds, results.")
     refreshed.add_argument("--cohort", metavar="YYYY-MM", help="one month only, changed or not")
-    refreshed.add_argument("--max-usd", type=float, metavar="N", help="stop starting attempts at this cost")
+    refreshed.add_argument("--max-usd", type=_usd, metavar="N", help="stop starting attempts at this cost")
 
     models_command = add("models", models, "The registry, with what each model has and what it lacks.")
     actions = models_command.add_subparsers(metavar="ACTION")
@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--external", action="store_true", help="its attempts are made elsewhere and imported")
     new.add_argument("--api-base", metavar="URL")
     new.add_argument("--api-key-env", metavar="VARIABLE", help="name of the variable that holds the key")
-    new.add_argument("--input-usd", type=float, metavar="N", help="price of a million tokens sent")
-    new.add_argument("--output-usd", type=float, metavar="N", help="price of a million tokens received")
+    new.add_argument("--input-usd", type=_usd, metavar="N", help="price of a million tokens sent")
+    new.add_argument("--output-usd", type=_usd, metavar="N", help="price of a million tokens received")
     new.add_argument("--max-tokens", type=int, metavar="N", default=8192)
     new.add_argument("--concurrency", type=int, metavar="N", default=8)
     new.add_argument("--training-cutoff", metavar="YYYY-MM")
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     backfilled = add("backfill", backfill, "Run a model over all months, in one Dagster run.")
     backfilled.add_argument("--model", required=True, metavar="NAME")
     backfilled.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
-    backfilled.add_argument("--max-usd", type=float, metavar="N", help="stop starting attempts at this cost")
+    backfilled.add_argument("--max-usd", type=_usd, metavar="N", help="stop starting attempts at this cost")
     backfilled.add_argument("--dry-run", action="store_true", help="only say what would be done and its likely cost")
 
     packed = add("packets", packets, "Copy the packets that still need grading to a folder, for graders.")
@@ -129,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--port", type=int, default=3000)
     shown.add_argument("--host", default="127.0.0.1")
     return parser
+
+
+def _usd(text: str) -> float:
+    """An amount of money."""
+    amount = float(text)
+    if not 0 <= amount < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount in USD: it must be zero or more")
+    return amount
 
 
 # ---- set-up and the demo
@@ -169,8 +177,9 @@ def import_jobs(arguments: argparse.Namespace, home: Home) -> int:
 
     registry = Registry.of(home)
     source = registry.source(arguments.source)
-    return _import(home, "job_exports", "rows", lambda: [
-        done for done in take_in(Lake(home.lake), arguments.files, source, registry.benchmark)])
+    return _import(
+        home, "job_exports", "rows", lambda: take_in(Lake(home.lake), arguments.files, source, registry.benchmark)
+    )
 
 
 def import_rubrics(arguments: argparse.Namespace, home: Home) -> int:
@@ -192,6 +201,7 @@ def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import
             imports = take_in()
     else:
         imports = take_in()  # a home is only made once its first file has been found good
+    home.ensure()  # also when nothing is new: an earlier import may have been killed before it came to this
     quarantined = 0
     for done in imports:
         if done.import_id in known:
@@ -217,7 +227,8 @@ def _remarks(done: Import) -> str:
 def _quarantine_note(home: Home, quarantined: int) -> int:
     if not quarantined:
         return 0
-    print(f"{quarantined} row(s) in quarantine: hapi query \"SELECT file, row, code, message FROM quarantine\"")
+    question = "SELECT file, row, code, message FROM quarantine"
+    print(f'{quarantined} row(s) in quarantine: hapi query "{question}"')
     return 1
 
 
@@ -273,15 +284,19 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
         if not cohorts:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
             return 0
-        return _report(_guarded(lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
+        return _report(_guarded(home, lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
 
 
-def _guarded(work: Callable[[], Refreshed]) -> Refreshed | str:
-    from hapi_pipeline.operations import RunFailed
+def _guarded(home: Home, work: Callable[[], Refreshed]) -> Refreshed | str:
+    """Do the work, after what an earlier, killed command has left is out of the way; or why it failed."""
+    from hapi_pipeline.dead_runs import bury_dead_runs
+    from hapi_pipeline.operations import RunFailedError, instance_of
 
+    with instance_of(home) as instance:
+        bury_dead_runs(instance)
     try:
         return work()
-    except RunFailed as error:
+    except RunFailedError as error:
         return str(error)
 
 
@@ -290,8 +305,8 @@ def _report(done: Refreshed | str) -> int:
         print(f"hapi: {done}\nWhat was finished is kept; the same command goes on from here.", file=sys.stderr)
         return 1
     span = done.cohorts[0] if len(done.cohorts) == 1 else f"{done.cohorts[0]} to {done.cohorts[-1]}"
-    print(f"Refreshed {len(done.cohorts)} month(s), {span}: {done.attempts_made:,} attempts made; "
-          f"all attempts at these months cost ${done.cost_usd:,.2f}.")
+    print(f"Refreshed {len(done.cohorts)} month(s), {span}: {done.attempts_made:,} attempts made for "
+          f"${done.cost_usd:,.2f}.")
     if not done.clean:
         print(f"{done.attempts_failed} attempt(s) failed for reasons that are not the model's and {done.attempts_left} "
               "are still to be made; `hapi refresh` tries them again.")
@@ -316,7 +331,8 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     if arguments.dry_run:
         return 0
     with operations.at_work(home):
-        return _report(_guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
+        return _report(_guarded(
+            home, lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:
@@ -327,7 +343,15 @@ def _span(text: str, known: Sequence[str]) -> list[str]:
 def packets(arguments: argparse.Namespace, home: Home) -> int:
     """Copy the packets that still need grading."""
     from hapi_pipeline.handout import hand_out
+    from hapi_pipeline.registry import Registry
+    from hapi_pipeline.rounds import ROUND
 
+    if not home.exists():
+        raise UserError(f"{home.root} is not a home yet; `hapi import jobs` makes one.")
+    if arguments.model is not None:
+        Registry.of(home).model(arguments.model)
+    if arguments.round is not None and arguments.round not in ROUND:
+        raise UserError(f"There is no round {arguments.round!r}; the rounds are {', '.join(ROUND)}.")
     count, skipped = hand_out(home, arguments.out, arguments.model, arguments.round)
     more = f"; {skipped} were there already" if skipped else ""
     print(f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
@@ -356,12 +380,11 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
 
     if arguments.external == bool(arguments.litellm):
         raise UserError("Name the model's --litellm ID, or say --external for one whose attempts are imported.")
-    home.ensure()
+    if not arguments.name.strip() or not arguments.name.isprintable():
+        raise UserError("A model's name must have at least one visible character and no control characters.")
     registry = Registry.of(home)
     if any(m.name.casefold() == arguments.name.casefold() for m in registry.models):
         raise UserError(f"There is a model {arguments.name!r} already; retire it or choose another name.")
-    if not arguments.name.strip() or not arguments.name.isprintable():
-        raise UserError("A model's name must have at least one visible character and no control characters.")
     priced = arguments.input_usd is not None and arguments.output_usd is not None
     prices = (Price(datetime.now(UTC).date().replace(day=1), arguments.input_usd, arguments.output_usd),) if priced else ()
     model = Model(
@@ -369,7 +392,8 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
         api_base=arguments.api_base, api_key_env=arguments.api_key_env, prices=prices, max_tokens=arguments.max_tokens,
         training_cutoff=arguments.training_cutoff, pool=Pool((arguments.litellm or "external").split("/")[0], arguments.concurrency),
     )
-    registry.save_models([*registry.models, model])
+    home.ensure()
+    Registry.of(home).save_models([*registry.models, model])
     with instance_of(home):
         pass  # opening the instance makes its model partitions those of the registry
     print(f"Registered {model.name}. Next: hapi backfill --model {_quoted(model.name)} --dry-run")
@@ -441,7 +465,9 @@ def simulate(arguments: argparse.Namespace, home: Home) -> int:
 
     if arguments.posts < 1:
         raise UserError("--posts must be at least 1.")
-    print(make(arguments.posts, arguments.seed, arguments.out, format=arguments.format))
+    made = make(arguments.posts, arguments.seed, arguments.out, form=arguments.format)
+    print(f"Made {made.posts:,} posts ({made.qualifying:,} of them qualify), {made.criteria:,} rubric criteria and "
+          f"{made.verdicts:,} verdicts in {arguments.out}: {', '.join(made.files)}.")
     return 0
 
 

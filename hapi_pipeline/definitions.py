@@ -6,16 +6,15 @@ What belongs here: putting the parts together. What does not: any part.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import dagster as dg
 
 from hapi_pipeline.assets.curation import curation_assets
-from hapi_pipeline.assets.factory import ROUND_TABLES
 from hapi_pipeline.assets.intake import intake_assets, ledger_specs
 from hapi_pipeline.assets.results import BY_CELL, SUMMARIES, results_assets
 from hapi_pipeline.assets.rounds import round_assets
 from hapi_pipeline.automation import followers, monthly_refresh
+from hapi_pipeline.checks.expectations import benchmark_jobs_quality
 from hapi_pipeline.checks.reconcile import reconciliation_checks
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.resources import HapiHome
@@ -27,6 +26,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 CURATE, EVALUATE, SUMMARISE = "curate", "evaluate", "summarise"
 """The three jobs of a refresh; assets cut differently cannot share a run."""
+QUALITY = "quality"
 
 
 def build_defs(home: Home | None = None) -> dg.Definitions:
@@ -35,8 +35,10 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
     by_cell = dg.AssetSelection.assets(*BY_CELL)
     summaries = dg.AssetSelection.assets(*SUMMARIES)
     rounds = dg.AssetSelection.groups(*(r.name for r in ROUNDS))
+    quality_check = dg.AssetSelection.checks(benchmark_jobs_quality)
     curate = dg.define_asset_job(
-        CURATE, dg.AssetSelection.assets("job_posts", "rubrics") | dg.AssetSelection.groups("curation"),
+        CURATE,
+        (dg.AssetSelection.assets("job_posts", "rubrics") | dg.AssetSelection.groups("curation")) - quality_check,
         description="Posts and rubrics of a month, curated: which jobs the benchmark has, and why not the others.",
     )
     evaluate = dg.define_asset_job(
@@ -46,24 +48,21 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
     summarise = dg.define_asset_job(
         SUMMARISE, summaries, description="The tables over all months and models.",
     )
+    quality = dg.define_asset_job(
+        QUALITY, quality_check, description="Great Expectations over the benchmark's jobs; slow to start, so on its own.",
+    )
     return dg.Definitions(
         assets=[
             *ledger_specs(), *intake_assets(first), *curation_assets(first), *round_assets(first),
             *results_assets(first),
         ],
-        asset_checks=reconciliation_checks(),
-        jobs=[curate, evaluate, summarise],
+        asset_checks=[*reconciliation_checks(), benchmark_jobs_quality],
+        jobs=[curate, evaluate, summarise, quality],
         schedules=[monthly_refresh(curate)],
-        sensors=followers(curate, evaluate, summarise),
+        sensors=followers(curate, evaluate, summarise, quality),
         resources={"hapi": HapiHome(root=str(home.root) if home else "")},
         executor=dg.in_process_executor,
     )
-
-
-def evaluation_keys(rounds: Sequence[str]) -> list[dg.AssetKey]:
-    """The assets of the job `evaluate` for these rounds: a round that cannot begin yet is left out."""
-    of_rounds = [dg.AssetKey([name, table]) for name in rounds for table in ROUND_TABLES]
-    return [*of_rounds, *(dg.AssetKey([name]) for name in BY_CELL)]
 
 
 defs = build_defs()

@@ -89,7 +89,7 @@ def _refresh(home: Home, say: Callable[[str], None]) -> None:
         return
     say(f"refreshing {len(cohorts)} months: curation, attempts, packets, results")
     done = operations.refresh(home, cohorts)
-    say(f"{done.attempts_made:,} attempts made (simulated cost so far ${done.cost_usd:,.2f})")
+    say(f"{done.attempts_made:,} attempts made (simulated cost ${done.cost_usd:,.2f})")
 
 
 def _grade(home: Home, say: Callable[[str], None]) -> bool:

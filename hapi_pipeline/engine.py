@@ -177,8 +177,12 @@ def duckdb_type(column: str) -> str:
 
 def parquet(files: list[Path]) -> str:
     """A DuckDB table function over exactly these Parquet files."""
-    quoted = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    return f"read_parquet([{quoted}], hive_partitioning=false, union_by_name=true)"
+    listed = ", ".join(_quoted(path) for path in files)
+    return f"read_parquet([{listed}], hive_partitioning=false, union_by_name=true)"
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def run(
@@ -222,12 +226,15 @@ def read_only_query(lake: Lake, sql: str) -> pa.Table:
             statements = duckdb.extract_statements(sql)
         except duckdb.Error as error:
             raise UserError(f"That is not valid SQL: {_first_line(error)}") from error
-        allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-        if len(statements) != 1 or statements[0].type not in allowed:
+        # EXPLAIN is not among them: EXPLAIN ANALYZE runs what it explains, a COPY into the lake for one
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UserError("Only a single SELECT can be asked; the lake is never changed by a query.")
-        open_tables(connection, lake, list(TABLES))
-        root = str(lake.root.resolve()).replace("'", "''")
-        connection.execute(f"SET allowed_directories = ['{root}']")
+        root = lake.root.resolve()
+        try:
+            open_tables(connection, Lake(root), list(TABLES))
+        except duckdb.Error as error:
+            raise UserError(f"A table cannot be read; `hapi refresh` remakes it: {_first_line(error)}") from error
+        connection.execute(f"SET allowed_directories = [{_quoted(root)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:

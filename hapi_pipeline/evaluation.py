@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hapi_pipeline import engine
 from hapi_pipeline.agents.ledger import AttemptLedger, Result
 from hapi_pipeline.agents.tasks import Feedback, Job, Task
-from hapi_pipeline.grading.packets import Criterion, PacketSpec, packet_digest, packet_id_for, write_packet
+from hapi_pipeline.grading.packets import Criterion, PacketSpec, packet_id_for, write_packet
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parallel import spread
 from hapi_pipeline.registry import AgentLimits, Benchmark, Model
 from hapi_pipeline.rounds import ROUND, Round
 
@@ -43,9 +45,12 @@ def attachments_of(home_root: Path, job_id: str, names: Sequence[str] | None) ->
     folder = (home_root / "attachments" / slug(job_id)).resolve()
     found = []
     for name in names or []:
-        path = (folder / name).resolve()
-        if path.parent == folder and path.is_file():
-            found.append(path)
+        try:
+            path = (folder / name).resolve()
+            if path.parent == folder and path.is_file():
+                found.append(path)
+        except (OSError, ValueError):  # no name that a file could have: too long, or with a null in it
+            continue
     return tuple(found)
 
 
@@ -93,17 +98,19 @@ def outcomes_of(lake: Lake, cell: Cell) -> list[dict[str, Any]]:
 
 def feedback_of(lake: Lake, cell: Cell) -> dict[str, Feedback]:
     """The graders' words on each attempt of a cell: failed criteria with comments, and the overall text."""
-    texts = {(r["job_id"], r["criterion_id"]): (r["position"], r["text"])
+    texts = {(r["job_id"], r["criterion_id"], r["rubric_version"]): (r["position"], r["text"])
              for r in lake.read("rubrics", {"cohort": cell.cohort}).to_pylist()}
     failed: dict[str, dict[tuple[int, str], list[str]]] = defaultdict(dict)
     overall: dict[str, list[str]] = defaultdict(list)
     verdicts = [v for v in lake.read("verdicts", cell.keys).to_pylist() if v["is_current"]]
+    overruled = {(v["attempt_id"], v["criterion_id"]) for v in verdicts
+                 if v["grader_role"] == "adjudicator" and v["passed"]}
     for v in sorted(verdicts, key=lambda v: (v["grader_role"], v["grader"], v["criterion_id"])):
-        comment = v["comment"] or ""
+        comment, criterion = v["comment"] or "", (v["job_id"], v["criterion_id"], v["rubric_version"])
         if v["criterion_id"] == OVERALL:
             overall[v["attempt_id"]] += [comment] if comment else []
-        elif v["passed"] is False and (v["job_id"], v["criterion_id"]) in texts:
-            said = failed[v["attempt_id"]].setdefault(texts[v["job_id"], v["criterion_id"]], [])
+        elif v["passed"] is False and criterion in texts and (v["attempt_id"], v["criterion_id"]) not in overruled:
+            said = failed[v["attempt_id"]].setdefault(texts[criterion], [])
             if comment and comment not in said:
                 said.append(comment)
     return {
@@ -144,41 +151,50 @@ def _attempt_row(cell: Cell, result: Result, is_current: bool) -> dict[str, Any]
     }
 
 
-def make_packets(
-    lake: Lake, cell: Cell, results: Mapping[str, Result], folder: Path, now: datetime | None = None
-) -> list[dict[str, Any]]:
-    """Write the packets of a cell's current attempts below `folder`; rows of the table `packets`.
-
-    A packet that exists with the same content is left as it is, with the time at which it was first issued.
-    """
-    now = now or datetime.now(UTC)
-    issued = {p["packet_id"]: p for p in lake.read("packets", cell.keys).to_pylist()}
-    jobs = jobs_of(lake, cell.cohort)
-    rubrics = criteria_by_job(lake, cell.cohort)
-    rows = []
+def packet_specs(lake: Lake, cell: Cell, results: Mapping[str, Result]) -> dict[str, PacketSpec]:
+    """The packets that graders need of a cell, by attempt: those of current attempts that handed something in."""
+    jobs, rubrics = jobs_of(lake, cell.cohort), criteria_by_job(lake, cell.cohort)
+    specs = {}
     for attempt in lake.read("attempts", cell.keys).to_pylist():
         job, rubric = jobs.get(attempt["job_id"]), rubrics.get(attempt["job_id"])
-        if not (attempt["is_current"] and attempt["n_deliverables"] and attempt["status"] == "done" and job and rubric):
-            continue
-        result = results[attempt["attempt_id"]]
-        version, criteria = rubric
-        spec = PacketSpec(
-            packet_id=packet_id_for(attempt["attempt_id"]), title=job.title, description=job.description,
-            category=job.category, skills=job.skills, criteria=criteria, rubric_version=version,
-            deliverables=tuple(result.folder / "deliverables" / d.path for d in result.deliverables),
-            attachments=job.attachments,
-        )
-        goal, old = folder / spec.packet_id, issued.get(spec.packet_id)
-        known = old is not None and goal.exists() and old["packet_sha256"] == packet_digest(spec)
-        sha = old["packet_sha256"] if known and old else write_packet(spec, goal)
-        rows.append(
-            {name: attempt[name] for name in ("cohort", "model", "round", "job_id", "attempt_id", "n_deliverables",
-                                              "simulated")}
-            | {"packet_id": spec.packet_id, "rubric_version": version, "n_criteria": len(criteria),
-               "packet_sha256": sha, "folder": f"packets/{spec.packet_id}",
-               "issued_at": old["issued_at"] if known and old else now}
-        )
-    return rows
+        if attempt["is_current"] and attempt["n_deliverables"] and attempt["status"] == "done" and job and rubric:
+            result, (version, criteria) = results[attempt["attempt_id"]], rubric
+            specs[result.attempt_id] = PacketSpec(
+                packet_id=packet_id_for(result.attempt_id), title=job.title, description=job.description,
+                category=job.category, skills=job.skills, criteria=criteria, rubric_version=version,
+                deliverables=tuple(result.folder / "deliverables" / d.path for d in result.deliverables),
+                attachments=job.attachments,
+            )
+    return specs
+
+
+def write_packets(specs: Sequence[PacketSpec], folder: Path) -> Iterator[str]:
+    """Write packets below `folder`, each whole or not at all; the SHA-256 of each. One that is there is left alone."""
+    return spread(partial(_write_packet, folder), specs)
+
+
+def _write_packet(folder: Path, spec: PacketSpec) -> str:
+    return write_packet(spec, folder / spec.packet_id)
+
+
+def packet_rows(
+    lake: Lake, cell: Cell, specs: Mapping[str, PacketSpec], shas: Mapping[str, str], now: datetime
+) -> list[dict[str, Any]]:
+    """Rows of the table `packets`; a packet that has not changed keeps the time at which it was first issued.
+
+    `shas` gives the SHA-256 of each packet by its id.
+    """
+    issued = {(p["packet_id"], p["packet_sha256"]): p["issued_at"] for p in lake.read("packets", cell.keys).to_pylist()}
+    attempts = {a["attempt_id"]: a for a in lake.read("attempts", cell.keys).to_pylist()}
+    copied = ("cohort", "model", "round", "job_id", "attempt_id", "n_deliverables", "simulated")
+    return [
+        {name: attempts[attempt_id][name] for name in copied} | {
+            "packet_id": spec.packet_id, "rubric_version": spec.rubric_version, "n_criteria": len(spec.criteria),
+            "packet_sha256": shas[spec.packet_id], "folder": f"packets/{spec.packet_id}",
+            "issued_at": issued.get((spec.packet_id, shas[spec.packet_id]), now),
+        }
+        for attempt_id, spec in specs.items()
+    ]
 
 
 def criteria_by_job(lake: Lake, cohort: str) -> dict[str, tuple[str, tuple[Criterion, ...]]]:

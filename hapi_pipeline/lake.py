@@ -192,14 +192,13 @@ def _manifest(path: Path) -> Import:
 
 
 def _metadata(path: Path) -> dict[bytes, str]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (FileNotFoundError, pa.ArrowInvalid):  # a damaged file is remade like a missing one
+        return {k: v.decode() for k, v in metadata.items() if k in (_INPUTS, _CONTENT)}
+    except (OSError, ValueError):  # a damaged file is remade like a missing one
         return {}
-    return {k: v.decode() for k, v in metadata.items() if k in (_INPUTS, _CONTENT)}
 
 
 def conform(table: Table, rows: pa.Table) -> pa.Table:
@@ -217,7 +216,7 @@ def conform(table: Table, rows: pa.Table) -> pa.Table:
     for column in table.columns:
         if not column.nullable and rows.column(column.name).null_count:
             raise SchemaError(f"table {table.name}: column {column.name} must not be null")
-    if rows.num_rows > 1:
+    if rows.num_rows:  # a single row too: sorting also clears what stands under nulls, which the hash would see
         rows = rows.sort_by([(name, "ascending") for name in table.key]).combine_chunks()
         distinct = rows.select(list(table.key)).group_by(list(table.key)).aggregate([]).num_rows
         if distinct != rows.num_rows:

@@ -14,7 +14,7 @@ def slug(name: str) -> str:
     Percent-encodes what a path, a multi-partition key (``|``), a partition range (``...``) or a list of keys
     (``,``) would stumble over.
     """
-    encoded = quote(name, safe=_KEPT)
+    encoded = quote(name, safe=_KEPT, errors="surrogatepass")
     if encoded.startswith(".") or ".." in encoded:
         encoded = encoded.replace(".", "%2E")
     if encoded != encoded.strip():
@@ -24,7 +24,7 @@ def slug(name: str) -> str:
 
 def unslug(text: str) -> str:
     """The name that `slug` made this text from."""
-    return unquote(text)
+    return unquote(text, errors="surrogatepass")
 
 
 def digest(*parts: str | bytes, length: int = 64) -> str:

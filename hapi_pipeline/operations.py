@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
-from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
-from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A Dagster run that did not succeed: the message names the step and the reason."""
 
 
@@ -36,7 +34,7 @@ class Refreshed:
     attempts_made: int
     attempts_failed: int
     attempts_left: int
-    cost_usd: float
+    cost_usd: float  # of the attempts made now
 
     @property
     def clean(self) -> bool:
@@ -123,16 +121,6 @@ def _to_curate(home: Home, cohorts: Sequence[str]) -> list[str]:
     return [c for c in cohorts if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM)]
 
 
-def _open_rounds(home: Home) -> list[str]:
-    """The rounds that can have anything to do: the first one, and those after a round with verdicts."""
-    lake = Lake(home.lake)
-    chosen = Registry.of(home).benchmark.rounds
-    with connect() as connection:
-        open_tables(connection, lake, ["verdict_exports"])
-        graded = {r for (r,) in connection.execute("SELECT DISTINCT round FROM verdict_exports").fetchall()}
-    return [r.name for r in ROUNDS if r.name in chosen and (r.after is None or r.after in graded)]
-
-
 def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
     """Months grouped into unbroken stretches, as (first, last): each can be one run."""
     found: list[tuple[str, str]] = []
@@ -154,47 +142,52 @@ def refresh(
 ) -> Refreshed:
     """Bring these months up to date for all models (or those named): curation, rounds, results.
 
-    Raises RunFailed when a run fails; what was finished before stays, and the next refresh goes on from there.
+    Raises RunFailedError when a run fails; what was finished before stays, and the next refresh goes on from there.
     """
-    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs, evaluation_keys
+    import dagster as dg
+
+    from hapi_pipeline.assets.results import BY_CELL
+    from hapi_pipeline.assets.rounds import stale_assets
+    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
+    from hapi_pipeline.resources import HapiHome
 
     registry = Registry.of(home)
     keys = [m.key for m in registry.models if models is None or m.name in models]
-    figures = {"attempts_made": 0.0, "attempts_failed": 0.0, "attempts_left": 0.0, "cost_usd": 0.0}
+    figures = dict.fromkeys(("run_attempts_made", "run_attempts_failed", "run_attempts_left", "run_cost_usd"), 0.0)
     tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
     with instance_of(home) as instance:
         defs = build_defs(home)
         for first, last in stretches(_to_curate(home, cohorts)):
             _run(defs, instance, CURATE, (first, last), tags)
         _settle(home, cohorts, "curated", _CURATED_FROM)
-        rounds = _open_rounds(home)
+        hapi, by_key = HapiHome(root=str(home.root)), {m.key: m for m in registry.models}
         for first, last in stretches(cohorts):
-            for low, high in _model_ranges(instance, keys):
-                span = (f"{first}|{low}", f"{last}|{high}")
-                metadata = _run(defs, instance, EVALUATE, span, tags, evaluation_keys(rounds))
+            for run_of_keys in _model_runs(instance, keys):
+                scopes = [(c, by_key[key]) for c in cohorts if first <= c <= last for key in run_of_keys]
+                selection = [*stale_assets(hapi, scopes), *(dg.AssetKey([name]) for name in BY_CELL)]
+                span = (f"{first}|{run_of_keys[0]}", f"{last}|{run_of_keys[-1]}")
+                metadata = _run(defs, instance, EVALUATE, span, tags, selection)
                 for name in figures:
                     figures[name] += sum(float(m.get(name, 0)) for m in metadata)
         _run(defs, instance, SUMMARISE, None, tags)
-    done = Refreshed(tuple(cohorts), int(figures["attempts_made"]), int(figures["attempts_failed"]),
-                     int(figures["attempts_left"]), figures["cost_usd"])
+    made, failed, left, cost = figures.values()
+    done = Refreshed(tuple(cohorts), int(made), int(failed), int(left), cost)
     if done.clean and models is None:
         _settle(home, cohorts)
     return done
 
 
-def _model_ranges(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[tuple[str, str]]:
-    """Neighbouring models (in the order of Dagster's partitions) as ranges: each can be one run."""
+def _model_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[list[str]]:
+    """Models that are neighbours in the order of Dagster's partitions, together: each list can be one run."""
     from hapi_pipeline.partitions import MODELS
 
-    order = list(instance.get_dynamic_partitions(MODELS))
-    places = sorted(order.index(key) for key in keys)
-    ranges: list[list[int]] = []
-    for place in places:
-        if ranges and ranges[-1][1] == place - 1:
-            ranges[-1][1] = place
-        else:
-            ranges.append([place, place])
-    return [(order[low], order[high]) for low, high in ranges]
+    runs: list[list[str]] = [[]]
+    for key in instance.get_dynamic_partitions(MODELS):
+        if key in keys:
+            runs[-1].append(key)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
 
 
 def _run(
@@ -210,7 +203,7 @@ def _run(
         asset_selection=selection,
     )
     if not result.success:
-        raise RunFailed(_why(result, job))
+        raise RunFailedError(_why(result, job))
     last: dict[dg.AssetKey, dict[str, Any]] = {}
     for event in result.get_asset_materialization_events():
         if event.asset_key is not None:

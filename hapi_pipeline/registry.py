@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +15,12 @@ from typing import Any
 import yaml
 
 from hapi_pipeline.naming import slug
+from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, shipped
 
 COMPLETION_RULES = ("all_criteria", "required_criteria")
 AGENT_PROFILES = ("paper", "code", "external")
+_LONGEST_KEY = 200  # bytes; a folder's name may have 255
 SIMULATED_API = "simulated"
 """`api_base` of a model that the project's own loopback server answers for."""
 
@@ -146,12 +150,15 @@ class Registry:
     @cached_property
     def models(self) -> tuple[Model, ...]:
         """models.yaml, validated; retired models included."""
-        models = tuple(_model(entry) for entry in self._read("models.yaml").get("models") or [])
-        seen: dict[str, str] = {}
+        entries = self._read("models.yaml").get("models") or []
+        if not isinstance(entries, list):
+            raise UserError("models.yaml: `models` must be a list.")
+        models = tuple(_checked_model(entry) for entry in entries)
+        seen: set[str] = set()
         for model in models:
-            other = seen.setdefault(model.name.casefold(), model.name)
-            if other is not model.name:
+            if model.name.casefold() in seen:
                 raise UserError(f"models.yaml lists {model.name!r} twice; give each model a name of its own.")
+            seen.add(model.name.casefold())
         return models
 
     def model(self, name: str) -> Model:
@@ -188,9 +195,16 @@ class Registry:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text("utf-8"))
+        stat = path.stat()
     except FileNotFoundError:
         raise UserError(f"{path} is missing; `hapi init --home DIR` makes a home with its registry.") from None
+    return copy.deepcopy(_parsed(path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, *_version_of_the_file: int) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
@@ -206,12 +220,39 @@ def _need(entry: Mapping[str, Any], key: str, where: Path | str) -> Any:
     return entry[key]
 
 
+def _section(data: Mapping[str, Any], key: str, where: Path) -> dict[str, Any]:
+    """The keys and values below a key; none where it does not stand there."""
+    section = data.get(key) or {}
+    if not isinstance(section, dict):
+        raise UserError(f"{where}: {key!r} must hold keys and values.")
+    return section
+
+
+def _names(value: Any, key: str, where: Path) -> tuple[str, ...]:
+    """A list of texts; a single text is no list of its letters."""
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise UserError(f"{where}: {key!r} must be a list of names, written as [one, another].")
+    return tuple(value)
+
+
+def _rounds(value: Any, where: Path) -> tuple[str, ...]:
+    """The rounds that are run, each with the round that it starts from."""
+    names = _names(value, "rounds", where)
+    for name in names:
+        if name not in ROUND or not set(ROUND[name].path) <= set(names) or names.count(name) > 1:
+            raise UserError(f"{where}: rounds cannot hold {name!r} in this way; it may list each of "
+                            f"{', '.join(ROUND)} once, with the rounds that lead to it.")
+    return names
+
+
 def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
-    rules, rubric = _need(data, "rules", where), _need(data, "rubric", where)
+    for key in ("rules", "rubric"):
+        _need(data, key, where)
+    rules, rubric = _section(data, "rules", where), _section(data, "rubric", where)
     rule = data.get("completion_rule", COMPLETION_RULES[0])
     if rule not in COMPLETION_RULES:
         raise UserError(f"{where}: completion_rule is {rule!r}; it must be one of {', '.join(COMPLETION_RULES)}.")
-    first = str(data.get("cohorts", {}).get("first", "2020-01"))
+    first = str(_section(data, "cohorts", where).get("first", "2020-01"))
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", first):
         raise UserError(f"{where}: cohorts.first is {first!r}; write a month as YYYY-MM.")
     categories = rules.get("categories")
@@ -220,26 +261,38 @@ def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
             version=str(_need(data, "version", where)),
             first_cohort=first,
             rules=Rules(
-                job_types=tuple(rules.get("job_types", ["fixed"])),
-                statuses=tuple(rules.get("statuses", ["completed"])),
+                job_types=_names(rules.get("job_types", ["fixed"]), "job_types", where),
+                statuses=_names(rules.get("statuses", ["completed"]), "statuses", where),
                 require_paid=bool(rules.get("require_paid", True)),
                 max_milestones=int(rules.get("max_milestones", 1)),
                 allow_price_change=bool(rules.get("allow_price_change", False)),
                 max_price_usd=float(_need(rules, "max_price_usd", where)),
-                categories=tuple(categories) if categories is not None else None,
+                categories=_names(categories, "categories", where) if categories is not None else None,
             ),
             min_criteria=int(_need(rubric, "min_criteria", where)),
             max_criteria=int(_need(rubric, "max_criteria", where)),
-            rounds=tuple(_need(data, "rounds", where)),
+            rounds=_rounds(_need(data, "rounds", where), where),
             completion_rule=rule,
-            agent=AgentLimits(**data.get("agent", {})),
+            agent=AgentLimits(**_section(data, "agent", where)),
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} has a value of the wrong kind: {error}.") from error
 
 
-def _model(entry: Mapping[str, Any]) -> Model:
-    name = str(_need(entry, "name", "models.yaml"))
+def _checked_model(entry: Any) -> Model:
+    """The model of an entry. Raises UserError when it is none."""
+    if not isinstance(entry, dict):
+        raise UserError(f"models.yaml: each entry must hold keys and values, such as name; found {entry!r}.")
+    name = str(_need(entry, "name", "models.yaml")).strip()
+    if not name or len(slug(name)) > _LONGEST_KEY:
+        raise UserError(f"models.yaml: {name!r} cannot be a model's name; it must not be blank or that long.")
+    try:
+        return _model(entry, name)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"models.yaml: {name} has a value of the wrong kind: {error}.") from error
+
+
+def _model(entry: Mapping[str, Any], name: str) -> Model:
     profile = entry.get("agent_profile", "paper")
     if profile not in AGENT_PROFILES:
         raise UserError(f"models.yaml: {name}: agent_profile must be one of {', '.join(AGENT_PROFILES)}.")
@@ -261,7 +314,7 @@ def _model(entry: Mapping[str, Any]) -> Model:
         parameters=entry.get("parameters") or {},
         max_tokens=int(entry.get("max_tokens", 8192)),
         prices=prices,
-        training_cutoff=entry.get("training_cutoff"),
+        training_cutoff=str(entry["training_cutoff"]) if entry.get("training_cutoff") else None,
         pool=Pool(str(pool.get("name", "default")), int(pool.get("concurrency", 8)), pool.get("requests_per_minute")),
         api_base=entry.get("api_base"),
         api_key_env=entry.get("api_key_env"),
@@ -290,15 +343,16 @@ def _model_entry(model: Model) -> dict[str, Any]:
 
 
 def _source(name: str, data: Mapping[str, Any], where: Path) -> Source:
-    fields = {str(k): str(v) for k, v in (_need(data, "fields", where) or {}).items()}
-    required = tuple(data.get("required") or ["job_id"])
+    _need(data, "fields", where)
+    fields = {str(k): str(v) for k, v in _section(data, "fields", where).items() if v is not None}
+    required = _names(data.get("required") or ["job_id"], "required", where)
     missing = [f for f in ("job_id", *required) if f not in fields]
     if missing:
         raise UserError(f"{where}: `fields` must map {', '.join(missing)}.")
     return Source(
         name=name,
         fields=fields,
-        assume={str(k): str(v) for k, v in (data.get("assume") or {}).items()},
+        assume={str(k): str(v) for k, v in _section(data, "assume", where).items() if v is not None},
         required=required,
         description=str(data.get("description", "")),
         simulated=bool(data.get("simulated", False)),

@@ -68,7 +68,7 @@ class Home:
             _copy_tree(shipped("data/registry"), self.registry)
         self.dagster.mkdir(parents=True, exist_ok=True)
         if not (self.dagster / "dagster.yaml").exists():
-            shutil.copyfile(shipped("dagster.yaml"), self.dagster / "dagster.yaml")
+            _copy_file(shipped("dagster.yaml"), self.dagster / "dagster.yaml")
         return self
 
     def exists(self) -> bool:
@@ -77,12 +77,20 @@ class Home:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")):
+    """Copy the files that are missing; those at the top come last, for one of them says that a home is set up."""
+    for path in sorted(source.rglob("*"), key=lambda p: (-len(p.parts), p.name == "benchmark.yaml", p)):
         if path.is_file():
             goal = target / path.relative_to(source)
             goal.parent.mkdir(parents=True, exist_ok=True)
             if not goal.exists():
-                shutil.copyfile(path, goal)
+                _copy_file(path, goal)
+
+
+def _copy_file(source: Path, goal: Path) -> None:
+    """Copy a file whole or not at all."""
+    staged = goal.with_name(f".{goal.name}.{os.getpid()}.part")
+    shutil.copyfile(source, staged)
+    staged.replace(goal)
 
 
 def project_root() -> Path:

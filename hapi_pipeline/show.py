@@ -33,7 +33,7 @@ def print_rows(rows: pa.Table, form: str) -> None:
         import json
 
         for row in rows.to_pylist():
-            print(json.dumps(row, default=_plain, ensure_ascii=False))
+            print(_escaped(json.dumps(row, default=_plain, ensure_ascii=False)))
     elif form == "parquet":
         import pyarrow.parquet as pq
 
@@ -44,6 +44,16 @@ def print_rows(rows: pa.Table, form: str) -> None:
         if rows.num_rows > _ROWS_SHOWN:
             print(f"… {rows.num_rows - _ROWS_SHOWN:,} more rows; --format csv gives all of them")
         print(f"{rows.num_rows:,} row(s)")
+
+
+def _escaped(line: str) -> str:
+    """A line of JSON in which no character can steer the terminal."""
+    return "".join(c if c.isprintable() else _u_escape(c) for c in line)
+
+
+def _u_escape(character: str) -> str:
+    pairs = character.encode("utf-16-be")
+    return "".join(f"\\u{pairs[i]:02x}{pairs[i + 1]:02x}" for i in range(0, len(pairs), 2))
 
 
 def _distinct(rows: pa.Table) -> pa.Table:
@@ -73,7 +83,7 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, width: int | None = None) -> str:
     """Rows as a table that fits the terminal; numbers to the right, long texts cut with an ellipsis."""
-    texts = [[_text(value) for value in row] for row in rows]
+    columns, texts = [_text(name) for name in columns], [[_text(value) for value in row] for row in rows]
     numeric = [all(isinstance(row[i], int | float | Decimal | None) for row in rows) for i in range(len(columns))]
     widths = [max([len(name), *(len(row[i]) for row in texts)]) for i, name in enumerate(columns)]
     room = (width or shutil.get_terminal_size((120, 24)).columns) - 2 * (len(columns) - 1)
@@ -158,7 +168,7 @@ def explain_job(lake: Lake, job_id: str) -> str:
     parts = [_headline(posts[0]), _standing(posts[0], away, inside)]
     if len(versions) > 1:
         parts.append(f"{len(versions)} rows were imported for it; the newest is current: " + "; ".join(
-            f"{v['source_file']} row {v['source_row']}" for v in versions))
+            f"{_text(v['source_file'])} row {v['source_row']}" for v in versions))
     for title, rows in (("Personal data found", findings), ("Rubric", criteria), ("Attempts", outcomes),
                         ("Failed criteria", failed)):
         if rows:
@@ -170,8 +180,8 @@ def _headline(post: Mapping[str, Any]) -> str:
     price = "price unknown" if post["price_usd"] is None else f"${post['price_usd']:,.2f}"
     done = f"completed {post['completed_at']:%Y-%m-%d}" if post["completed_at"] else "not completed"
     assumed = f"\nAssumed by the operator: {', '.join(post['assumed_fields'])}" if post["assumed_fields"] else ""
-    return (f"{_text(post['job_id'])}  {_text(post['title'])}\n{post['category'] or 'no category'}, {price}, {done}, "
-            f"source {post['source']} ({_text(post['source_file'])} row {post['source_row']}){assumed}")
+    return (f"{_text(post['job_id'])}  {_text(post['title'])}\n{_text(post['category'] or 'no category')}, {price}, {done}, "
+            f"source {_text(post['source'])} ({_text(post['source_file'])} row {post['source_row']}){assumed}")
 
 
 def _standing(post: Mapping[str, Any], away: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]) -> str:

@@ -291,7 +291,7 @@ _table("attempts", "rounds", "attempt", "Every attempt of a model at a job, fail
 _table("packets", "rounds", "packet", "What was given to graders: one packet for each attempt to be graded.",
        "packet_id cohort model round job_id attempt_id rubric_version n_criteria n_deliverables packet_sha256 folder "
        "issued_at simulated", "packet_id", "cohort model round")
-_table("verdict_exports", "rounds", "row of an imported verdict file",
+_table("verdict_exports", "intake", "row of an imported verdict file",
        "Every verdict ever imported: the ledger behind verdicts.",
        "verdict_id packet_id attempt_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
        "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at simulated",

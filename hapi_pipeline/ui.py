@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 from hapi_pipeline.operations import instance_of
-from hapi_pipeline.settings import HOME_VARIABLE, Home
-
-_MODULE = ["-m", "hapi_pipeline.definitions"]
+from hapi_pipeline.settings import HOME_VARIABLE, Home, shipped
 
 
 def serve(home: Home, host: str, port: int) -> int:
@@ -21,9 +19,10 @@ def serve(home: Home, host: str, port: int) -> int:
         pass  # makes the home, its instance and its model partitions
     environment = {**os.environ, HOME_VARIABLE: str(home.root), "DAGSTER_HOME": str(home.dagster)}
     scripts = Path(sys.executable).parent
+    workspace = ["-w", str(shipped("workspace.yaml"))]
     commands = {
-        "webserver": [str(scripts / "dagster-webserver"), *_MODULE, "-h", host, "-p", str(port)],
-        "daemon": [str(scripts / "dagster-daemon"), "run", *_MODULE],
+        "webserver": [str(scripts / "dagster-webserver"), *workspace, "-h", host, "-p", str(port)],
+        "daemon": [str(scripts / "dagster-daemon"), "run", *workspace],
     }
     print(f"Dagster UI of {home.root}: http://{host}:{port}  (Ctrl-C ends it; lineage: /asset-groups)", flush=True)
     processes = {

@@ -1,21 +1,25 @@
 -- grain: attempt (the current one of each job, model and round)
--- inputs: current verdicts on the rubric as it stands; an adjudicator's verdict overrides the graders'
+-- inputs: current verdicts on the rubric as it stands; adjudicators' verdicts, where there are any, override graders'
 -- unknown: a criterion without a verdict, or on which graders disagree, stays unknown: it is never a pass or a fail
-WITH per_criterion AS (
-    SELECT v.attempt_id, v.criterion_id,
-        CASE WHEN count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator') > 0
-             THEN bool_and(v.passed) FILTER (WHERE v.grader_role = 'adjudicator')
-             WHEN bool_and(v.passed) = bool_or(v.passed) THEN bool_and(v.passed) END AS passed,
-        bool_and(v.passed) <> bool_or(v.passed)
-            AND count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator') = 0 AS disagreement
+WITH voices AS (
+    SELECT v.attempt_id, v.criterion_id, v.passed,
+        v.grader_role = 'adjudicator' OR count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator')
+            OVER (PARTITION BY v.attempt_id, v.criterion_id) = 0 AS counts
     FROM verdicts v
     JOIN rubrics r ON r.job_id = v.job_id AND r.criterion_id = v.criterion_id AND r.rubric_version = v.rubric_version
     WHERE v.is_current
-    GROUP BY v.attempt_id, v.criterion_id
+),
+per_criterion AS (
+    SELECT attempt_id, criterion_id,
+        CASE WHEN bool_and(passed) = bool_or(passed) THEN bool_and(passed) END AS passed,
+        bool_and(passed) <> bool_or(passed) AS disagreement
+    FROM voices WHERE counts
+    GROUP BY attempt_id, criterion_id
 ),
 minutes AS (
-    SELECT attempt_id, sum(minutes) AS grader_minutes
-    FROM (SELECT attempt_id, packet_id, grader, max(minutes) AS minutes FROM verdicts WHERE is_current GROUP BY ALL)
+    SELECT attempt_id, sum(minutes) AS grader_minutes, bool_or(simulated) AS simulated
+    FROM (SELECT attempt_id, packet_id, grader, max(minutes) AS minutes, bool_or(simulated) AS simulated
+          FROM verdicts WHERE is_current GROUP BY ALL)
     GROUP BY attempt_id
 ),
 criteria AS (
@@ -43,14 +47,15 @@ SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, b.category, s.n_crite
          WHEN s.n_failed > 0 THEN false
          WHEN s.n_judged = s.n_criteria THEN true END AS all_criteria,
     CASE WHEN a.status = 'infra' OR s.n_unanswered > 0 THEN NULL
-         WHEN s.n_required_failed > 0 THEN false
+         -- nothing handed in is not complete, even where no criterion is required
+         WHEN s.n_required_failed > 0 OR a.n_deliverables = 0 THEN false
          WHEN s.n_required_unknown = 0 THEN true END AS required_criteria,
     CASE WHEN a.status = 'infra' THEN 'infra'
          WHEN s.n_unanswered > 0 OR s.n_judged < s.n_criteria AND s.n_failed = 0 THEN 'pending'
          ELSE 'graded' END AS outcome,
     s.disagreement, s.n_failed = 1 AND s.n_judged = s.n_criteria AS near_miss,
     a.cost_usd, m.grader_minutes,
-    a.simulated OR b.simulated AS simulated
+    a.simulated OR b.simulated OR coalesce(m.simulated, false) AS simulated
 FROM attempts a
 JOIN benchmark_jobs b USING (job_id)
 JOIN summed s USING (attempt_id)

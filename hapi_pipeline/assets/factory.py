@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from hapi_pipeline import __version__
-from hapi_pipeline.engine import Query, column_lineage, query, run
+from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, query, run
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.naming import digest
 from hapi_pipeline.partitions import cells, cohorts, scope_of
@@ -145,7 +145,7 @@ def write_partitions(
 ) -> dg.MaterializeResult[Any]:
     """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
     lake, total, remade = hapi.lake, 0, 0
-    settings = repr(hapi.registry.benchmark) + version
+    settings = settings_of(hapi, version)
     for scope in scopes:
         fingerprint = inputs_fingerprint(lake, table.name, inputs, scope, settings)
         if lake.inputs(table.name, scope) == fingerprint:
@@ -154,10 +154,41 @@ def write_partitions(
             written = lake.write(table.name, build(hapi, scope), scope, fingerprint)
             rows, remade = written.rows, remade + written.changed
         total += rows
-        if len(scopes) > 1 and context.has_partition_key_range:
-            report_partition(context, scope, {"dagster/partition_row_count": rows})
+        if context.has_partition_key_range:
+            report_partition(context, scope, {"dagster/partition_row_count": rows, **figures(lake, table.name, scope)})
     context.log.info(f"{table.name}: {total} rows in {len(scopes)} partition(s), {remade} changed")
-    return dg.MaterializeResult(metadata=run_metadata(hapi, table, total, remade, len(scopes)))
+    metadata = run_metadata(hapi, table, total, remade, len(scopes))
+    if len(scopes) == 1:
+        metadata |= figures(lake, table.name, scopes[0])
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def figures(lake: Lake, table: str, scope: Mapping[str, str]) -> dict[str, float | int]:
+    """The numbers of a partition that are worth a plot over the months; the UI plots what is numeric."""
+    sql = _FIGURES.get(table)
+    if sql is None:
+        return {}
+    with connect() as connection:
+        open_tables(connection, lake, {table: scope})
+        return {name: value for name, value in connection.execute(sql).fetchall() if value is not None}
+
+
+_FIGURES = {
+    "curation_funnel": "SELECT 'n_' || rule, n_kept FROM curation_funnel",
+    "rejected_jobs": "SELECT code, count(*) FROM rejected_jobs GROUP BY code",
+    "completion_rates": """
+        SELECT 'completion_rate_' || round, round(sum(n_completed) / sum(n_eligible), 4)::DOUBLE FROM completion_rates
+        WHERE rule = 'all_criteria' GROUP BY round HAVING sum(n_graded) > 0
+        UNION ALL
+        SELECT 'n_graded_' || round, sum(n_graded)::BIGINT FROM completion_rates
+        WHERE rule = 'all_criteria' GROUP BY round
+    """,
+}
+
+
+def settings_of(hapi: HapiHome, version: str = "") -> str:
+    """What, besides its input tables, the rows of any table may depend on."""
+    return repr(hapi.registry.benchmark) + version
 
 
 def report_partition(context: dg.AssetExecutionContext, scope: Mapping[str, str], metadata: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Rounds: attempts out to models, packets out to graders, verdicts back in. One factory makes them all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,13 +14,16 @@ from hapi_pipeline.assets.factory import (
     inputs_fingerprint,
     partition_keys,
     report_partition,
+    row_count,
     run_metadata,
+    settings_of,
     write_partitions,
 )
 from hapi_pipeline.engine import query, run
 from hapi_pipeline.naming import digest
 from hapi_pipeline.partitions import cells, scope_of
 from hapi_pipeline.progress import Progress
+from hapi_pipeline.registry import Model
 from hapi_pipeline.resources import HapiHome
 from hapi_pipeline.rounds import ROUND, ROUNDS, Round
 from hapi_pipeline.tables import TABLES
@@ -41,13 +45,15 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
     helped = " with the graders' feedback" if feedback else ""
     start = f" Tries the jobs that {after} left incomplete, again{helped}." if after else ""
 
-    def asset(table: str, deps: Sequence[dg.AssetDep], kinds: set[str], **more: Any) -> Any:
+    def asset(
+        table: str, deps: Sequence[dg.AssetDep], kinds: set[str], pool: str | None = None
+    ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         made = query("verdicts") if table == "verdicts" else None
         return dg.asset(
             key=[name, table], deps=deps, partitions_def=cells(first),
             backfill_policy=dg.BackfillPolicy.single_run(), group_name=name, kinds=kinds, owners=OWNERS,
             description=f"{this.meaning} {TABLES[table].meaning}{start if table == 'attempts' else ''}",
-            metadata=definition_metadata(TABLES[table], made), tags={"hapi/round": name}, **more,
+            metadata=definition_metadata(TABLES[table], made), tags={"hapi/round": name}, pool=pool,
         )
 
     benchmark = dependencies(TABLES["attempts"], ["benchmark_jobs"])
@@ -69,10 +75,43 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
     def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
         scopes = [cell.keys for cell in cells_of(context, hapi, this)]
         made = query("verdicts")
-        return write_partitions(context, hapi, TABLES["verdicts"], ["attempts", "verdict_exports"], scopes,
+        return write_partitions(context, hapi, TABLES["verdicts"], VERDICT_INPUTS, scopes,
                                 lambda home, scope: run(home.lake, made, scope))
 
     return [attempts, packets, verdicts]
+
+
+def stale_assets(hapi: HapiHome, scopes: Sequence[tuple[str, Model]]) -> list[dg.AssetKey]:
+    """The assets of the rounds that have something to do for these (cohort, model), in the order of the graph.
+
+    What follows from a stale asset within the rounds is listed with it; a round whose predecessor has no verdicts
+    yet cannot have anything to do.
+    """
+    from hapi_pipeline.evaluation import Cell
+
+    lake, ledger, chosen = hapi.lake, hapi.ledger, hapi.registry.benchmark.rounds
+    graded = set(lake.read("verdict_exports", columns=["round"])["round"].unique().to_pylist())
+    stale: list[tuple[str, str]] = []
+    for this in (r for r in ROUNDS if r.name in chosen and (r.after is None or r.after in graded)):
+        cells = [Cell(cohort, model, this) for cohort, model in scopes]
+        attempts = (this.after, "verdicts") in stale or any(
+            lake.inputs("attempts", c.keys) != attempts_fingerprint(hapi, ledger, c) for c in cells)
+        packets = attempts or any(
+            lake.inputs("packets", c.keys) != inputs_fingerprint(lake, "packets", PACKET_INPUTS, c.keys, "") for c in cells)
+        verdicts = this.name in graded and (attempts or any(
+            lake.inputs("verdicts", c.keys) != verdicts_fingerprint(hapi, c) for c in cells))
+        for table, is_stale in (("attempts", attempts), ("packets", packets), ("verdicts", verdicts)):
+            stale += [(this.name, table)] if is_stale else []
+    return [dg.AssetKey(list(pair)) for pair in stale]
+
+
+PACKET_INPUTS = ("attempts", "benchmark_jobs", "rubrics")
+VERDICT_INPUTS = ("attempts", "verdict_exports")
+
+
+def verdicts_fingerprint(hapi: HapiHome, cell: "Cell") -> str:
+    """The fingerprint under which `write_partitions` keeps the verdicts of a cell."""
+    return inputs_fingerprint(hapi.lake, "verdicts", VERDICT_INPUTS, cell.keys, settings_of(hapi))
 
 
 def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> "list[Cell]":
@@ -95,7 +134,7 @@ def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Se
     missing = open_tasks(ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some],
                          benchmark.agent)
     context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
-    finished: "list[Result]" = []
+    finished: list[Result] = []
     if missing:
         simulated = any(task.model.simulated for task in missing)
         round_name = wanted[0].round.name
@@ -142,40 +181,53 @@ def write_attempts(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "
 def attempts_metadata(
     context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]", finished: "Sequence[Result]", missing: int
 ) -> dict[str, Any]:
-    """The figures of these cells as they stand, for each partition and for the run."""
+    """Attempts and cost of each partition as they stand, and what this run did."""
     total, cost = 0, 0.0
     for cell in wanted:
-        spent = hapi.lake.read("attempts", cell.keys, ["cost_usd"])["cost_usd"].to_pylist()
-        total, cost = total + len(spent), cost + sum(usd or 0.0 for usd in spent)
-        if len(wanted) > 1:
-            report_partition(context, cell.keys, {"dagster/partition_row_count": len(spent),
-                                                  "cost_usd": sum(usd or 0.0 for usd in spent)})
+        costs = hapi.lake.read("attempts", cell.keys, ["cost_usd"])["cost_usd"].to_pylist()
+        spent = sum(usd or 0.0 for usd in costs)
+        total, cost = total + len(costs), cost + spent
+        if context.has_partition_key_range:
+            report_partition(context, cell.keys, {"dagster/partition_row_count": len(costs), "cost_usd": spent})
     context.log.info(f"{len(finished)} attempts made now, {total} in all, ${cost:,.2f}")
     return run_metadata(hapi, TABLES["attempts"], total, len(finished), len(wanted)) | {
-        "attempts_made": len(finished), "attempts_failed": sum(r.status == "infra" for r in finished),
-        "attempts_left": missing - len(finished), "cost_usd": cost,
+        "run_attempts_made": len(finished), "run_attempts_failed": sum(r.status == "infra" for r in finished),
+        "run_attempts_left": missing - len(finished), "run_cost_usd": sum(r.cost_usd or 0.0 for r in finished),
     }
 
 
 def packet_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
-    """Write the packets of these cells and their table."""
-    from hapi_pipeline.evaluation import make_packets
+    """Write the packets of these cells and their tables."""
+    from hapi_pipeline.evaluation import packet_rows, packet_specs, write_packets
     from hapi_pipeline.intake.ledger import rows_of
 
-    lake, ledger, total, changed = hapi.lake, hapi.ledger, 0, 0
+    lake, ledger, changed = hapi.lake, hapi.ledger, 0
     there = {path.name for path in hapi.home.packets.iterdir()}
+    fingerprints = {
+        cell: inputs_fingerprint(lake, "packets", PACKET_INPUTS, cell.keys, "")
+        for cell in wanted
+    }
+    known = {cell: lake.read("packets", cell.keys, ["packet_id"])["packet_id"].to_pylist() for cell in wanted}
+    stale = [cell for cell in wanted
+             if lake.inputs("packets", cell.keys) != fingerprints[cell] or not there.issuperset(known[cell])]
+    specs = {
+        cell: packet_specs(lake, cell, {r.attempt_id: r for r in ledger.results(cell.model.key, cell.round.name)})
+        for cell in stale
+    }
+    to_write = [spec for some in specs.values() for spec in some.values()]
+    shas = {}
     with Progress(f"{wanted[0].round.name}: packets") as progress:
-        for number, cell in enumerate(wanted, 1):
-            fingerprint = inputs_fingerprint(lake, "packets", ["attempts", "benchmark_jobs", "rubrics"], cell.keys, "")
-            known = lake.read("packets", cell.keys, ["packet_id"])["packet_id"].to_pylist()
-            rows = len(known)
-            if lake.inputs("packets", cell.keys) != fingerprint or not there.issuperset(known):
-                results = {r.attempt_id: r for r in ledger.results(cell.model.key, cell.round.name)}
-                made = make_packets(lake, cell, results, hapi.home.packets)
-                written = lake.write("packets", rows_of("packets", made), cell.keys, fingerprint)
-                rows, changed = written.rows, changed + written.changed
-                progress.show(number, len(wanted), f"{total + rows} packets")
-            total += rows
-            if len(wanted) > 1:
-                report_partition(context, cell.keys, {"dagster/partition_row_count": rows})
-    return dg.MaterializeResult(metadata=run_metadata(hapi, TABLES["packets"], total, changed, len(wanted)))
+        for spec, sha in zip(to_write, write_packets(to_write, hapi.home.packets), strict=True):
+            shas[spec.packet_id] = sha
+            progress.show(len(shas), len(to_write))
+    now = datetime.now(UTC)
+    for cell, some in specs.items():
+        rows = rows_of("packets", packet_rows(lake, cell, some, shas, now))
+        changed += lake.write("packets", rows, cell.keys, fingerprints[cell]).changed
+    counts = {cell: row_count(lake, "packets", cell.keys) for cell in wanted}
+    if context.has_partition_key_range:
+        for cell, count in counts.items():
+            report_partition(context, cell.keys, {"dagster/partition_row_count": count})
+    return dg.MaterializeResult(
+        metadata=run_metadata(hapi, TABLES["packets"], sum(counts.values()), changed, len(wanted))
+    )

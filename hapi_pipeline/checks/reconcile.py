@@ -33,7 +33,8 @@ def violations(lake: Lake, sql: str, tables: list[str]) -> list[dict[str, Any]]:
     """The rows that a check's SQL finds; it is written so that it finds none."""
     with engine.connect() as connection:
         engine.open_tables(connection, lake, tables)
-        return connection.sql(sql).to_arrow_table().to_pylist()
+        found: list[dict[str, Any]] = connection.sql(sql).to_arrow_table().to_pylist()
+    return found
 
 
 def reconciliation_checks() -> list[dg.AssetChecksDefinition]:

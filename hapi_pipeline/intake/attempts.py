@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from hapi_pipeline.registry import Model, Registry
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError
 
+_MOST = 1e15  # more dollars, tokens or seconds than any attempt takes
 _REQUIRED = ("job_id", "model", "round", "deliverables")
 
 
@@ -75,7 +75,7 @@ def _manifest(folder: Path) -> Path:
 def _rows(manifest: Path) -> list[tuple[int, dict[str, Any]]]:
     """The objects of the manifest with their line numbers; a line that is none becomes an empty object."""
     try:
-        lines = manifest.read_text("utf-8-sig").splitlines()
+        lines = manifest.read_text("utf-8-sig").split("\n")  # splitlines would also split at U+2028
     except UnicodeDecodeError as error:
         raise UserError(f"{manifest.name} is not UTF-8 text; expected an object of JSON a line.") from error
     rows: list[tuple[int, dict[str, Any]]] = []
@@ -83,7 +83,7 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 loaded = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 loaded = {}
             rows.append((number, loaded if isinstance(loaded, dict) else {}))
     if not any(row for _, row in rows):
@@ -98,9 +98,9 @@ def _take_in(
     for name in _REQUIRED:
         if name not in row:
             raise _Refused(name, "missing_column", f"The row lacks {name!r}, or is not an object of JSON.")
-    if row["job_id"] not in cohorts:
+    if not isinstance(row["job_id"], str) or row["job_id"] not in cohorts:
         raise _Refused("job_id", "unknown_id", "There is no such job in the benchmark.")
-    if row["round"] not in ROUND:
+    if not isinstance(row["round"], str) or row["round"] not in ROUND:
         raise _Refused("round", "unknown_round", f"The round must be one of {', '.join(ROUND)}.")
     model, this = _external_model(registry, row["model"]), ROUND[row["round"]]
     ledger.add_external(
@@ -125,10 +125,14 @@ def _files(folder: Path, listed: object) -> list[tuple[str, Path]]:
         raise _Refused("deliverables", "bad_deliverable", "deliverables must be a list of paths within the folder.")
     root, found = folder.resolve(), []
     for text in listed:
-        path = (root / text).resolve()
+        try:
+            path = (root / text).resolve()
+            is_file = path.is_file()
+        except (OSError, ValueError):
+            raise _Refused("deliverables", "bad_deliverable", "No file can have such a name.") from None
         if not path.is_relative_to(root):
             raise _Refused("deliverables", "bad_deliverable", "A deliverable lies outside the folder.")
-        if not path.is_file():
+        if not is_file:
             raise _Refused("deliverables", "missing_file", "A deliverable that is listed does not exist.")
         found.append((text, path))
     return found
@@ -138,7 +142,7 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         raise _Refused(name, "bad_number", f"{name} must be a number of zero or more.")
     return float(value)
 

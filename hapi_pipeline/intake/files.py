@@ -6,10 +6,11 @@ nested values as JSON, the empty text as null, so that a source definition means
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ _LOOK = 1 << 16
 _MAX_UNPACKED = 64 << 30  # bytes; more than this out of one gzip file is an attack or a mistake
 _MAX_RATIO = 2000
 _MAX_LINE = 64 << 20
+_KEPT = 4000  # characters of a row that could not be read
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,16 @@ def recognise(path: Path) -> Form:
         return "parquet"
     if head[:4] == b"PK\x03\x04":
         return "xlsx"
-    if b"\0" in head and head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+    if head[:2] in _UTF16_MARKS:
+        head = head.decode("utf-16", errors="ignore").encode()
+    if b"\0" in head:
         raise UserError(f"{path.name} is a binary file; expected CSV, JSON lines or Parquet.")
-    if not head.strip():
+    text = head.removeprefix(b"\xef\xbb\xbf").strip()
+    if not text:
         raise UserError(f"{path.name} holds nothing but blanks; expected CSV, JSON lines or Parquet.")
-    return "jsonl" if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else "csv"
+    if text[:1] == b"[":
+        raise UserError(f"{path.name} holds one JSON array; write each of its objects on a line of its own.")
+    return "jsonl" if text[:1] == b"{" else "csv"
 
 
 @contextmanager
@@ -94,8 +102,9 @@ def open_rows(path: Path) -> Iterator[OpenFile]:
     with tempfile.TemporaryDirectory(prefix="hapi-") as scratch:
         unpacked = _unpacked(path, Path(scratch))
         form = recognise(unpacked)
+        text = _as_utf8(unpacked, Path(scratch)) if form in ("csv", "jsonl") else unpacked
         with connect({"temp_directory": scratch}) as connection:
-            columns, bad = _load(connection, unpacked, form, path.name)
+            columns, bad = _load(connection, text, form, path.name, Path(scratch))
             if not connection.execute("SELECT count(*) FROM export").fetchall()[0][0] and not bad:
                 raise UserError(f"{path.name} has a header but no rows.")
             yield OpenFile(connection, path, sha, tuple(columns), tuple(bad))
@@ -122,7 +131,7 @@ def _unpacked(path: Path, scratch: Path) -> Path:
 
 
 def _load(
-    connection: duckdb.DuckDBPyConnection, path: Path, form: Form, name: str
+    connection: duckdb.DuckDBPyConnection, path: Path, form: Form, name: str, scratch: Path
 ) -> tuple[list[str], list[BadRow]]:
     import duckdb
 
@@ -132,10 +141,10 @@ def _load(
         if form == "jsonl":
             return _load_jsonl(connection, path)
         if form == "xlsx":
-            return _load_xlsx(connection, path), []
-        return _load_csv(connection, _as_utf8(path))
+            return _load_xlsx(connection, path, name), []
+        return _load_csv(connection, path, scratch)
     except duckdb.Error as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].replace(str(path), name)
         raise UserError(f"{name} could not be read as {form}: {reason}") from error
 
 
@@ -158,21 +167,26 @@ def _load_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str
 def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[str], list[BadRow]]:
     connection.execute(
         "CREATE TEMP TABLE lines AS SELECT row_number() OVER () AS _row, line FROM "  # noqa: S608
-        f"read_csv({_text(_as_utf8(path))}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, "
+        f"read_csv({_text(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, "
         f"delim='\x01', quote='', escape='', max_line_size={_MAX_LINE}, strict_mode=false)"
     )
     connection.execute("DELETE FROM lines WHERE line IS NULL OR trim(line) = ''")
     no_object = "CASE WHEN json_valid(line) THEN json_type(line) <> 'OBJECT' ELSE true END"
     bad = connection.execute(
-        f"SELECT _row, left(line, 80) FROM lines WHERE {no_object} ORDER BY 1"  # noqa: S608
+        f"SELECT _row, left(line, {_KEPT}) FROM lines WHERE {no_object} ORDER BY 1"  # noqa: S608
     ).fetchall()
     connection.execute(f"DELETE FROM lines WHERE {no_object}")  # noqa: S608
     keys = connection.execute(
-        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) GROUP BY key ORDER BY min(_row), key"
+        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) "
+        "GROUP BY key ORDER BY min(_row), key"
     ).fetchall()
-    columns = [key for (key,) in keys]
+    spelled: dict[str, list[str]] = {}  # SQL takes names that differ in case alone for the same
+    for (key,) in keys:
+        spelled.setdefault(key.casefold(), []).append(key)
+    columns = unique_names([spellings[0] for spellings in spelled.values()])
     shown = "".join(
-        f", nullif(json_extract_string(line, {_text(_json_path(c))}), '') AS {_name(c)}" for c in columns
+        f", coalesce({', '.join(_json_text(key) for key in spellings)}) AS {_name(column)}"
+        for column, spellings in zip(columns, spelled.values(), strict=True)
     )
     connection.execute(
         f"CREATE TEMP TABLE export AS SELECT _row{shown} FROM lines ORDER BY _row"  # noqa: S608
@@ -181,24 +195,91 @@ def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list
     return columns, [BadRow(row, text, "This line is not a JSON object.") for row, text in bad]
 
 
-def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[str], list[BadRow]]:
-    delimiter = _delimiter(path)
-    source = (
-        f"read_csv({_text(path)}, header=true, all_varchar=true, delim={_text(delimiter)}, quote='\"', escape='\"', "
-        f"max_line_size={_MAX_LINE}, store_rejects=true)"
-    )
-    connection.execute(f"CREATE TEMP TABLE export AS SELECT row_number() OVER () AS _row, * FROM {source}")  # noqa: S608
-    columns = [row[0] for row in connection.execute("DESCRIBE export").fetchall()][1:]
-    empty_to_null = ", ".join(f"{_name(c)} = nullif({_name(c)}, '')" for c in columns)
-    connection.execute(f"UPDATE export SET {empty_to_null}")  # noqa: S608
+def _load_csv(
+    connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path
+) -> tuple[list[str], list[BadRow]]:
+    """Rows with as many cells as the header has; the others are bad. Only the separator is guessed."""
+    import duckdb
+
+    header = _header(path)
+    try:
+        _read_csv(connection, path, header)
+    except duckdb.Error:
+        # lines that end in different ways within one file
+        same = scratch / "same-line-ends"
+        _rewrite(path, same, encoding="utf-8", newline=None)
+        _read_csv(connection, same, header)
     rejects = connection.execute(
-        "SELECT line - 1, left(any_value(csv_line), 80), left(any_value(error_message), 200) FROM reject_errors "
-        "GROUP BY line ORDER BY line"
+        f"SELECT line - {header.skip + 1}, left(any_value(csv_line), {_KEPT}), any_value(error_message) "  # noqa: S608
+        "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
-    return columns, [BadRow(row, text or "", message.splitlines()[0]) for row, text, message in rejects]
+    shown = "".join(f", nullif({_name(c)}, '') AS {_name(c)}" for c in header.columns)
+    # rows keep the numbers that they have in the file, those that could not be read included
+    connection.execute("CREATE TEMP TABLE unread AS SELECT unnest($rows::BIGINT[]) AS number",
+                       {"rows": [row for row, _, _ in rejects]})
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE export AS
+        WITH numbers AS (
+            SELECT number, row_number() OVER (ORDER BY number) AS nth
+            FROM range(1, (SELECT count(*) FROM loaded) + {len(rejects)} + 1) r(number)
+            ANTI JOIN unread USING (number)
+        )
+        SELECT number AS _row{shown} FROM loaded JOIN numbers ON nth = _row ORDER BY number
+        """  # noqa: S608
+    )
+    connection.execute("DROP TABLE loaded")
+    bad = [BadRow(row, text or "", message.splitlines()[0]) for row, text, message in rejects]
+    return list(header.columns), bad
 
 
-def _load_xlsx(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+@dataclass(frozen=True)
+class _Header:
+    """The first row of a CSV file that is not blank."""
+
+    columns: tuple[str, ...]
+    delimiter: str
+    skip: int  # blank lines before it
+
+
+def _header(path: Path) -> _Header:
+    skip = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for line in file:
+            if line.strip():
+                break
+            skip += 1
+    delimiter = max(",;\t|", key=line.count)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for _ in range(skip):
+            file.readline()
+        cells = next(csv.reader(file, delimiter=delimiter), [])
+    return _Header(tuple(unique_names(cells)), delimiter, skip)
+
+
+def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header) -> None:
+    columns = ", ".join(f"{_text(c)}: 'VARCHAR'" for c in header.columns)
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE loaded AS SELECT row_number() OVER () AS _row, * FROM "  # noqa: S608
+        f"read_csv({_text(path)}, auto_detect=false, header=true, skip={header.skip}, columns={{{columns}}}, "
+        f"delim={_text(header.delimiter)}, quote='\"', escape='\"', max_line_size={_MAX_LINE}, "
+        "store_rejects=true)"
+    )
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Names that a table's columns may have: not blank, not `_row`, no two alike but for their case."""
+    taken, unique = {"_row"}, []
+    for name in (n.strip() or "unnamed" for n in names):
+        new, number = name, 1
+        while new.casefold() in taken:
+            new, number = f"{name}_{number}", number + 1
+        taken.add(new.casefold())
+        unique.append(new)
+    return unique
+
+
+def _load_xlsx(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> list[str]:
     """The first sheet, its first row being the header; for rubrics, which people write in workbooks."""
     import pyarrow as pa
     from python_calamine import CalamineError, CalamineWorkbook
@@ -206,19 +287,19 @@ def _load_xlsx(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     try:
         sheet = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=True)
     except (CalamineError, ValueError, IndexError, OSError) as error:
-        raise UserError("The zip file is not a workbook that can be opened; expected CSV, JSON lines, Parquet or "
-                        "an xlsx workbook.") from error
+        raise UserError(f"{name} is a zip file but no workbook that can be opened; expected CSV, JSON lines, "
+                        "Parquet or an xlsx workbook.") from error
     if not sheet:
-        raise UserError("The workbook's first sheet is empty.")
-    columns = [str(c).strip() for c in sheet[0]]
+        raise UserError(f"The first sheet of {name} is empty.")
+    columns = unique_names([str(c) for c in sheet[0]])
     texts = [[_cell(value) for value in row] for row in sheet[1:]]
     rows = pa.table(
         {"_row": pa.array(range(1, len(texts) + 1), pa.int64())}
-        | {c: pa.array([row[i] for row in texts], pa.string()) for i, c in enumerate(columns) if c}
+        | {c: pa.array([row[i] for row in texts], pa.string()) for i, c in enumerate(columns)}
     )
     connection.register("sheet", rows)
     connection.execute("CREATE TEMP TABLE export AS SELECT * FROM sheet")
-    return [c for c in columns if c]
+    return columns
 
 
 def _cell(value: object) -> str | None:
@@ -227,20 +308,28 @@ def _cell(value: object) -> str | None:
     return str(value) if value not in ("", None) else None
 
 
-def _as_utf8(path: Path) -> Path:
-    """The file itself when it is UTF-8, else a copy of it in UTF-8 beside the scratch files."""
+def _as_utf8(path: Path, scratch: Path) -> Path:
+    """The file itself when it is UTF-8, else a copy of it in UTF-8 in the scratch folder."""
     with path.open("rb") as file:
         mark = file.read(2)
-    encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    encoding = "utf-16" if mark in _UTF16_MARKS else "utf-8"
     if encoding == "utf-8" and _decodes(path, "utf-8"):
         return path
     if encoding == "utf-8":
         encoding = "cp1252"  # what spreadsheet programs write where they do not write UTF-8
-    scratch = Path(tempfile.mkdtemp(prefix="hapi-")) / "utf8"
-    with path.open(encoding=encoding, errors="replace", newline="") as source, scratch.open("w", encoding="utf-8", newline="") as out:
+    goal = scratch / "utf8"
+    _rewrite(path, goal, encoding=encoding, newline="")
+    return goal
+
+
+def _rewrite(path: Path, goal: Path, *, encoding: str, newline: str | None) -> None:
+    """A copy in UTF-8; without `newline` every line ends in a line feed."""
+    with (
+        path.open(encoding=encoding, errors="replace", newline=newline) as source,
+        goal.open("w", encoding="utf-8", newline="") as out,
+    ):
         while block := source.read(1 << 20):
             out.write(block)
-    return scratch
 
 
 def _decodes(path: Path, encoding: str) -> bool:
@@ -253,16 +342,10 @@ def _decodes(path: Path, encoding: str) -> bool:
     return True
 
 
-def _delimiter(path: Path) -> str:
-    """The separator that the header row uses most."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline(_LOOK)
-    return max(",;\t|", key=header.count)
-
-
-def _json_path(key: str) -> str:
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return f'$."{escaped}"'
+def _json_text(key: str) -> str:
+    """SQL for the value of a key as text, by a JSON pointer: in a path, `*` and the empty key mean other things."""
+    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
+    return f"nullif(json_extract_string(line, {_text(pointer)}), '')"
 
 
 def _name(column: str) -> str:

@@ -30,6 +30,7 @@ class _Mapping:
     assumed: dict[str, str]  # field: SQL used where the mapped value is null
     missing: tuple[str, ...]  # columns named by the definition that the file lacks
     unmapped: tuple[str, ...]  # columns of the file that the definition does not name
+    incomplete: dict[str, str]  # field: a column that its expression names and the file lacks
 
 
 def import_jobs(lake: Lake, paths: Sequence[Path], source: Source, benchmark: Benchmark) -> list[Import]:
@@ -84,7 +85,7 @@ def _months_left(opened: OpenFile, lake: Lake) -> list[str]:
 def _map(opened: OpenFile, source: Source) -> _Mapping:
     """Which expressions can be used on this file. Raises UserError naming a required column that it lacks."""
     there = {c.casefold() for c in opened.columns}
-    expressions, named, missing = {}, set(), set()
+    expressions, named, missing, incomplete = {}, set[str](), set[str](), dict[str, str]()
     for name, sql in source.fields.items():
         if name not in MAPPED:
             raise UserError(f"Source {source.name}: there is no field {name!r}; fields are: {', '.join(MAPPED)}.")
@@ -92,13 +93,11 @@ def _map(opened: OpenFile, source: Source) -> _Mapping:
         named |= {c.casefold() for c in columns}
         absent = [c for c in columns if c.casefold() not in there]
         # an expression that has other columns to fall back on is used with nulls for those that are absent
-        if absent and name in source.required and len(absent) == len(columns):
-            raise UserError(
-                f"{opened.path.name} lacks the column {absent[0]!r}, which source {source.name!r} needs for {name}; "
-                f"its columns are: {shorten(', '.join(opened.columns), 300)}."
-            )
-        missing |= set(absent)
+        if absent and name in _required(source) and len(absent) == len(columns):
+            raise _lacks(opened, source, absent[0], name)
+        missing |= {c for c in absent if c.casefold() not in {m.casefold() for m in missing}}
         expressions[name] = sql
+        incomplete |= {name: absent[0]} if absent else {}
     for name, sql in source.assume.items():
         if name not in MAPPED:
             raise UserError(f"Source {source.name}: `assume` names {name!r}, which is no field.")
@@ -106,7 +105,19 @@ def _map(opened: OpenFile, source: Source) -> _Mapping:
     assumed = {n: s for n, s in source.assume.items() if all(
         c.casefold() in there for c in columns_named(s, name))}
     unmapped = tuple(c for c in opened.columns if c.casefold() not in named)
-    return _Mapping(expressions, assumed, tuple(sorted(missing)), unmapped)
+    return _Mapping(expressions, assumed, tuple(sorted(missing)), unmapped, incomplete)
+
+
+def _required(source: Source) -> tuple[str, ...]:
+    """The fields whose columns must be there; the job's id always is one, or all jobs might be the same job."""
+    return ("job_id", *source.required)
+
+
+def _lacks(opened: OpenFile, source: Source, column: str, field: str) -> UserError:
+    return UserError(
+        f"{opened.path.name} lacks the column {column!r}, which source {source.name!r} needs for {field}; "
+        f"its columns are: {shorten(', '.join(opened.columns), 300)}."
+    )
 
 
 def columns_named(sql: str, where: str) -> list[str]:
@@ -115,10 +126,14 @@ def columns_named(sql: str, where: str) -> list[str]:
     from sqlglot import exp
 
     try:
-        tree = sqlglot.parse_one(f"SELECT {sql}", read="duckdb")  # noqa: S608
-    except sqlglot.errors.SqlglotError as error:
+        trees = sqlglot.parse(f"SELECT {sql}", read="duckdb")  # noqa: S608
+    except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise UserError(f"{where}: {sql!r} is not a SQL expression.") from error
-    if len(tree.selects) != 1 or list(tree.find_all(exp.Table, exp.Subquery)):
+    tree = trees[0]
+    whole = len(trees) == 1 and isinstance(tree, exp.Select) and not sql.rstrip().endswith(",")
+    if not whole or len(tree.selects) != 1 or any(
+        tree.find_all(exp.Table, exp.Subquery)
+    ):
         raise UserError(f"{where}: {sql!r} must be a single SQL expression over the columns of the export.")
     within = {p.name for f in tree.find_all(exp.Lambda) for p in f.expressions}
     return list(dict.fromkeys(c.name for c in tree.find_all(exp.Column) if c.name not in within))
@@ -130,7 +145,7 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
     import duckdb
 
     for column in mapping.missing:
-        connection.execute(f'ALTER TABLE export ADD COLUMN "{column}" VARCHAR')
+        connection.execute(f'ALTER TABLE export ADD COLUMN "{column.replace(chr(34), chr(34) * 2)}" VARCHAR')
     typed, assumed_where = [], []
     for name in MAPPED:
         value = _typed(name, mapping.expressions.get(name, "NULL"))
@@ -149,6 +164,7 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"Source {source.name} does not work on {opened.path.name}: {reason}") from error
+    _check_required(opened, mapping, source)
     connection.execute(
         """
         CREATE TEMP TABLE mapped AS
@@ -178,6 +194,16 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
     )
 
 
+def _check_required(opened: OpenFile, mapping: _Mapping, source: Source) -> None:
+    """Raise UserError where a required field is null in every row because its expression lacks a column."""
+    for field, column in mapping.incomplete.items():
+        if field in _required(source):
+            value = _typed(field, mapping.expressions[field])
+            (there,) = opened.connection.execute(f"SELECT count({value}) FROM export").fetchall()[0]  # noqa: S608
+            if not there:
+                raise _lacks(opened, source, column, field)
+
+
 def _typed(name: str, sql: str) -> str:
     """An expression cast to the type of its field; blanks and what does not fit become null."""
     kind = FIELDS[name].type
@@ -185,7 +211,14 @@ def _typed(name: str, sql: str) -> str:
         return f"nullif(trim(({sql})::VARCHAR), '')"
     if kind == "texts":
         return f"({sql})::VARCHAR[]"
-    return f"try_cast(({sql}) AS {duckdb_type(name)})"
+    value = f"try_cast(({sql}) AS {duckdb_type(name)})"
+    if kind == "int":  # a cast would round, and 1.4 milestones are not known to be 1
+        return f"CASE WHEN try_cast(({sql}) AS DOUBLE) = {value} THEN {value} END"
+    if kind == "float":
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+    if kind == "timestamp":  # what lies beyond can be written as no date
+        return f"CASE WHEN {value} BETWEEN '0001-01-01'::TIMESTAMPTZ AND '9999-12-30'::TIMESTAMPTZ THEN {value} END"
+    return value
 
 
 def _rejected(opened: OpenFile) -> list[Rejected]:

@@ -35,14 +35,19 @@ def shorten(text: str | None, length: int = _SHOWN) -> str | None:
     return text if text is None or len(text) <= length else text[: length - 1] + "…"
 
 
+def storable(text: str | None) -> str | None:
+    """Text that a table can hold: half of a surrogate pair, which JSON can spell, is replaced."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
+
+
 def quarantine_rows(
     kind: str, file: str, sha256: str, imported_at: datetime, rejected: Iterable[Rejected]
 ) -> list[dict[str, Any]]:
     """Rows of the table `quarantine`."""
     return [
         {
-            "kind": kind, "file": file, "row": r.row, "column": r.column, "value": shorten(r.value), "code": r.code,
-            "message": r.message, "source_sha256": sha256, "imported_at": imported_at,
+            "kind": kind, "file": storable(file), "row": r.row, "column": r.column,
+            "value": shorten(storable(r.value)), "code": r.code, "message": storable(r.message), "source_sha256": sha256, "imported_at": imported_at,
         }
         for r in rejected
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +52,7 @@ def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
         shown = ", ".join(f'''"{theirs.replace('"', '""')}" AS {ours}''' for ours, theirs in columns.items())
         rows = opened.connection.sql(f"SELECT _row, {shown} FROM export ORDER BY _row").to_arrow_table().to_pylist()  # noqa: S608
         now = datetime.now(UTC)
-        good, rejected = check_rubrics(rows)
+        good, rejected = check_rubrics(rows, tuple(b.value for b in opened.bad_rows))
         rejected += [Rejected(b.row, None, b.value, "bad_row", b.message) for b in opened.bad_rows]
         unmapped = tuple(c for c in opened.columns if c not in columns.values())
         origin = {"source_file": path.name, "source_sha256": opened.sha256, "imported_at": now, "simulated": simulated}
@@ -64,10 +65,13 @@ def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
         )
 
 
-def check_rubrics(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Rejected]]:
+def check_rubrics(
+    rows: Sequence[dict[str, Any]], unread: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], list[Rejected]]:
     """Split the rows of a rubric file into criteria of whole rubrics and rejected rows.
 
     Each row has `_row` and the text columns of a rubric file. Every row is in exactly one of the two results.
+    `unread` are the lines that could not be read: the rubric of a job that one of them names is held back.
     """
     rubrics: dict[str, list[dict[str, Any]]] = {}
     rejected: list[Rejected] = []
@@ -80,7 +84,7 @@ def check_rubrics(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]],
     good: list[dict[str, Any]] = []
     for job_id, criteria in rubrics.items():
         problems = _problems(criteria)
-        if problems:
+        if problems or any(re.search(rf"(?<!\w){re.escape(job_id)}(?!\w)", line) for line in unread):
             faulty = {p.row for p in problems}
             rejected += problems
             rejected += [

@@ -29,13 +29,13 @@ from hapi_pipeline.grading.workbook import (
     VERDICT_COLUMN,
 )
 from hapi_pipeline.naming import digest
+from hapi_pipeline.parallel import spread
 from hapi_pipeline.settings import UserError
 
 SHORTEST, LONGEST = 8, 35  # minutes that a simulated grader reports
 _GRADE_PART = "xl/worksheets/sheet1.xml"
 _SPREADSHEET_EPOCH = date(1899, 12, 30)
 _MAX_TEXT = 20 * 1024 * 1024  # bytes read of one deliverable, and of one part of an Office file
-_IN_PROCESS = 200  # packets below which starting other processes takes longer than the work
 _COMMENTS = (
     "I could not find this in what was handed in.",
     "This is missing from the deliverables.",
@@ -63,14 +63,7 @@ def grade_packets(
     """
     out.mkdir(parents=True, exist_ok=True)
     work = partial(_grade_packet, out=out, grader=grader, seed=seed, on=on or datetime.now(UTC).date())
-    if workers < 2 or len(folders) < _IN_PROCESS:
-        return [work(folder) for folder in folders]
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # not forked: the caller may have threads, whose locks a fork would copy in whatever state they are
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(work, folders, chunksize=64))
+    return list(spread(work, folders, workers=workers))
 
 
 @dataclass(frozen=True)
