@@ -1,4 +1,6 @@
-"""`hapi`: a thin, friendly face over the Dagster instance of a home.
+"""Keep a benchmark of human + agent work: import, curate, attempt, grade, publish.
+
+A thin, friendly face over the Dagster instance of a home: what it starts is a Dagster run and shows up in the UI.
 
 Exit codes: 0 done; 1 done with rows in quarantine or attempts failed (named on the last line); 2 bad usage or bad
 input, with one clear sentence and nothing changed.
@@ -7,12 +9,14 @@ input, with one clear sentence and nothing changed.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hapi_pipeline import __version__
+from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
 
 if TYPE_CHECKING:
@@ -61,9 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    demo_command = add("demo", demo, "The main job on the bundled sample, offline, ending with the tables.")
-    demo_command.add_argument("--fresh", action="store_true", help="start over in an empty home")
-    add("init", init, "Make a home with its own registry.")
+    demo_command = add("demo", demo, "Run everything on the bundled simulated sample, offline (in data/demo unless --home).")
+    demo_command.add_argument("--fresh", action="store_true", help="delete this demo home and start over")
+    add("init", init, "Make a home: a folder with its own rules, models and data.")
 
     what = commands.add_parser("import", help="Take in files: jobs, rubrics, verdicts, attempts.").add_subparsers(
         metavar="KIND", required=True)
@@ -75,46 +79,46 @@ def _parser() -> argparse.ArgumentParser:
     verdicts = add("verdicts", import_verdicts, "Import verdicts (packet workbooks, their CSV twins, long CSV, JSON lines).", what)
     verdicts.add_argument("files", nargs="+", type=Path, metavar="FILE")
     attempts = add("attempts", import_attempts, "Import an external agent's work: a folder with a JSONL manifest.", what)
-    attempts.add_argument("folder", type=Path, metavar="DIR")
+    attempts.add_argument("folder", type=Path, metavar="DIR", help="holds manifest.jsonl and the deliverables that it names")
 
     refreshed = add("refresh", refresh, "Bring a month, or all that changed, up to date: curation, rounds, results.")
-    refreshed.add_argument("--cohort", metavar="YYYY-MM", help="one month only, changed or not")
-    refreshed.add_argument("--max-usd", type=_usd, metavar="N", help="stop starting attempts at this cost")
+    refreshed.add_argument("--cohort", metavar="YYYY-MM", help="this month only, even if nothing changed")
+    refreshed.add_argument("--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD")
 
-    models_command = add("models", models, "The registry, with what each model has and what it lacks.")
+    models_command = add("models", models, "List the models with what each has and lacks; also: models add, models retire.")
     actions = models_command.add_subparsers(metavar="ACTION")
     new = add("add", models_add, "Register a model.", actions)
     new.add_argument("name", metavar="NAME")
     new.add_argument("--litellm", metavar="ID", help="litellm id, e.g. openai/gpt-5")
     new.add_argument("--external", action="store_true", help="its attempts are made elsewhere and imported")
-    new.add_argument("--api-base", metavar="URL")
+    new.add_argument("--api-base", metavar="URL", help="address of the provider, where litellm does not know it")
     new.add_argument("--api-key-env", metavar="VARIABLE", help="name of the variable that holds the key")
-    new.add_argument("--input-usd", type=_usd, metavar="N", help="price of a million tokens sent")
-    new.add_argument("--output-usd", type=_usd, metavar="N", help="price of a million tokens received")
-    new.add_argument("--max-tokens", type=int, metavar="N", default=8192)
-    new.add_argument("--concurrency", type=int, metavar="N", default=8)
-    new.add_argument("--training-cutoff", metavar="YYYY-MM")
+    new.add_argument("--input-usd", type=_usd, metavar="N", help="USD per million input tokens")
+    new.add_argument("--output-usd", type=_usd, metavar="N", help="USD per million output tokens")
+    new.add_argument("--max-tokens", type=_count, metavar="N", default=8192, help="longest reply, in tokens")
+    new.add_argument("--concurrency", type=_count, metavar="N", default=8, help="attempts in flight at once")
+    new.add_argument("--training-cutoff", type=_month, metavar="YYYY-MM", help="last month of its training data")
     retired = add("retire", models_retire, "Make no further attempts with a model; its results stay.", actions)
     retired.add_argument("name", metavar="NAME")
 
-    backfilled = add("backfill", backfill, "Run a model over all months, in one Dagster run.")
+    backfilled = add("backfill", backfill, "Make a model's missing attempts over all months.")
     backfilled.add_argument("--model", required=True, metavar="NAME")
     backfilled.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
-    backfilled.add_argument("--max-usd", type=_usd, metavar="N", help="stop starting attempts at this cost")
-    backfilled.add_argument("--dry-run", action="store_true", help="only say what would be done and its likely cost")
+    backfilled.add_argument("--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD")
+    backfilled.add_argument("--dry-run", action="store_true", help="only say what would be done and what it is likely to cost")
 
     packed = add("packets", packets, "Copy the packets that still need grading to a folder, for graders.")
-    packed.add_argument("--model", metavar="NAME")
-    packed.add_argument("--round", metavar="NAME")
-    packed.add_argument("--out", required=True, type=Path, metavar="DIR")
+    packed.add_argument("--model", metavar="NAME", help="only attempts of this model")
+    packed.add_argument("--round", metavar="NAME", help=f"only this round: {', '.join(ROUND)}")
+    packed.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to; packets there already are left alone")
 
     asked = add("query", query, "Ask every table of the lake in SQL, read-only.")
-    asked.add_argument("sql", metavar="SELECT")
+    asked.add_argument("sql", metavar="SELECT", help="e.g. \"SELECT * FROM leaderboard\"; the tables: docs/data_dictionary.md")
     asked.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
 
     scanned = add("pii", pii, "Scan a CSV, JSON lines or Parquet file for personal data: one JSON line a row.")
     scanned.add_argument("file", type=Path, metavar="FILE")
-    scanned.add_argument("--text-column", metavar="C")
+    scanned.add_argument("--text-column", metavar="C", help="column to scan (default: text, else all of them)")
 
     explained = add("explain", explain, "Why a job is in or out, its rubric, attempts, verdicts and outcome.")
     explained.add_argument("job_id", metavar="JOB_ID")
@@ -129,6 +133,20 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--port", type=int, default=3000)
     shown.add_argument("--host", default="127.0.0.1")
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number of at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def _month(text: str) -> str:
+    """A month."""
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no month; write YYYY-MM")
+    return text
 
 
 def _usd(text: str) -> float:
@@ -214,6 +232,12 @@ def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import
     return _quarantine_note(home, quarantined)
 
 
+def _needs(home: Home) -> None:
+    """Refuse to answer from a folder that is no home: it may be a typing mistake."""
+    if not home.exists():
+        raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
+
+
 def _remarks(done: Import) -> str:
     remarks = ""
     if done.missing_columns:
@@ -238,8 +262,7 @@ def import_verdicts(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.operations import at_work, report_imports
 
-    if not home.exists():
-        raise UserError(f"{home.root} is not a home yet: there are no attempts that verdicts could be about.")
+    _needs(home)
     with at_work(home):
         done, repeated = take_in(Lake(home.lake), arguments.files)
         for path in repeated:
@@ -258,8 +281,7 @@ def import_attempts(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.operations import at_work
     from hapi_pipeline.registry import Registry
 
-    if not home.exists():
-        raise UserError(f"{home.root} is not a home yet: import jobs and rubrics first.")
+    _needs(home)
     with at_work(home):
         done, new = take_in(Lake(home.lake), home, Registry.of(home), arguments.folder)
     print(f"{done.rows} attempt(s) taken in." if new else f"{arguments.folder}: imported before, nothing changed.")
@@ -274,8 +296,7 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline import operations
     from hapi_pipeline.lake import Lake
 
-    if not home.exists():
-        raise UserError(f"{home.root} is not a home yet; `hapi import jobs` makes one.")
+    _needs(home)
     with operations.at_work(home):
         known = operations.known_cohorts(Lake(home.lake))
         if arguments.cohort and arguments.cohort not in known:
@@ -307,6 +328,8 @@ def _report(done: Refreshed | str) -> int:
     span = done.cohorts[0] if len(done.cohorts) == 1 else f"{done.cohorts[0]} to {done.cohorts[-1]}"
     print(f"Refreshed {len(done.cohorts)} month(s), {span}: {done.attempts_made:,} attempts made for "
           f"${done.cost_usd:,.2f}.")
+    for reason in done.left_out:
+        print(reason)
     if not done.clean:
         print(f"{done.attempts_failed} attempt(s) failed for reasons that are not the model's and {done.attempts_left} "
               "are still to be made; `hapi refresh` tries them again.")
@@ -320,13 +343,12 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.registry import Registry
 
-    if not home.exists():
-        raise UserError(f"{home.root} is not a home yet; `hapi import jobs` makes one.")
+    _needs(home)
     model = Registry.of(home).model(arguments.model)
     known = operations.known_cohorts(Lake(home.lake))
     cohorts = _span(arguments.cohorts, known) if arguments.cohorts else known
     if not cohorts:
-        raise UserError("There are no jobs in these months; import some first.")
+        raise UserError(f"There are no jobs in these months; months with jobs: {', '.join(known) or 'none yet'}.")
     print(estimate(home, model, cohorts))
     if arguments.dry_run:
         return 0
@@ -336,23 +358,26 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:
-    first, dots, last = text.partition("..")
-    return [c for c in known if first <= c <= (last if dots else first)]
+    found = re.fullmatch(r"(\d{4}-\d{2})(?:\.\.(\d{4}-\d{2}))?", text)
+    if not found:
+        raise UserError(f"--cohorts {text!r}: write YYYY-MM..YYYY-MM, or one month as YYYY-MM.")
+    first, last = found.group(1), found.group(2) or found.group(1)
+    return [c for c in known if first <= c <= last]
 
 
 def packets(arguments: argparse.Namespace, home: Home) -> int:
     """Copy the packets that still need grading."""
     from hapi_pipeline.handout import hand_out
     from hapi_pipeline.registry import Registry
-    from hapi_pipeline.rounds import ROUND
-
-    if not home.exists():
-        raise UserError(f"{home.root} is not a home yet; `hapi import jobs` makes one.")
+    _needs(home)
     if arguments.model is not None:
         Registry.of(home).model(arguments.model)
     if arguments.round is not None and arguments.round not in ROUND:
         raise UserError(f"There is no round {arguments.round!r}; the rounds are {', '.join(ROUND)}.")
     count, skipped = hand_out(home, arguments.out, arguments.model, arguments.round)
+    if not count:
+        print("Nothing to grade: every packet has its verdicts.")
+        return 0
     more = f"; {skipped} were there already" if skipped else ""
     print(f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
           "`hapi import verdicts FILE…` takes the filled workbooks back.")
@@ -385,7 +410,9 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     registry = Registry.of(home)
     if any(m.name.casefold() == arguments.name.casefold() for m in registry.models):
         raise UserError(f"There is a model {arguments.name!r} already; retire it or choose another name.")
-    priced = arguments.input_usd is not None and arguments.output_usd is not None
+    if (arguments.input_usd is None) != (arguments.output_usd is None):
+        raise UserError("Give both --input-usd and --output-usd, or neither.")
+    priced = arguments.input_usd is not None
     prices = (Price(datetime.now(UTC).date().replace(day=1), arguments.input_usd, arguments.output_usd),) if priced else ()
     model = Model(
         name=arguments.name, litellm=arguments.litellm, agent_profile="external" if arguments.external else "paper",
@@ -396,9 +423,13 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     Registry.of(home).save_models([*registry.models, model])
     with instance_of(home):
         pass  # opening the instance makes its model partitions those of the registry
-    print(f"Registered {model.name}. Next: hapi backfill --model {_quoted(model.name)} --dry-run")
-    if not model.external and not priced:
-        print("It has no prices yet, so no attempt will be started: give --input-usd and --output-usd, or edit models.yaml.")
+    if model.external:
+        following = "hapi import attempts DIR"
+    elif priced:
+        following = f"hapi backfill --model {_quoted(model.name)} --dry-run"
+    else:
+        following = f"write its `prices` into {home.registry / 'models.yaml'}; without them no attempt is started"
+    print(f"Registered {model.name}. Next: {following}")
     return 0
 
 
@@ -430,6 +461,7 @@ def query(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.show import print_rows
 
+    _needs(home)
     print_rows(read_only_query(Lake(home.lake), arguments.sql), arguments.format)
     return 0
 
@@ -455,6 +487,7 @@ def explain(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.show import explain_job
 
+    _needs(home)
     print(explain_job(Lake(home.lake), arguments.job_id))
     return 0
 

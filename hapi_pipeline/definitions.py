@@ -11,13 +11,14 @@ import dagster as dg
 
 from hapi_pipeline.assets.curation import curation_assets
 from hapi_pipeline.assets.intake import intake_assets, ledger_specs
-from hapi_pipeline.assets.results import BY_CELL, SUMMARIES, results_assets
+from hapi_pipeline.assets.results import results_assets
 from hapi_pipeline.assets.rounds import round_assets
 from hapi_pipeline.automation import followers, monthly_refresh
 from hapi_pipeline.checks.expectations import benchmark_jobs_quality
 from hapi_pipeline.checks.reconcile import reconciliation_checks
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import Home, find_home
 

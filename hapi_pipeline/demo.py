@@ -162,11 +162,12 @@ def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
 
 def _where_next(home: Home) -> str:
     where = f"--home {_short(home.root)}"
+    hapi = shutil.which("hapi") and "hapi" or f"{_short(Path(sys.executable).parent)}/hapi"
     return "\n".join([
         "\nWhere to look next",
-        f'  hapi query {where} "SELECT model, round, rate, rate_lo, rate_hi FROM leaderboard"',
-        f"  hapi explain {where} JOB_ID          why a job is in or out, its attempts and verdicts",
-        f"  hapi ui {where}                      the lineage, the funnel and every run in the browser",
+        f'  {hapi} query {where} "SELECT * FROM feedback_lift WHERE rule = \'all_criteria\'"',
+        f"  {hapi} explain {where} JOB_ID    why a job is in or out, its attempts and verdicts",
+        f"  {hapi} ui {where}                the lineage, the funnel and every run in the browser",
     ])
 
 

@@ -41,7 +41,7 @@ def _section(table: Table) -> str:
     for c in table.columns:
         sources = ", ".join(f"{t}.{name}" for t, name in lineage.get(c.name, []))
         lines.append(f"| {c.name} | {c.field.type} | {'yes' if c.nullable else ''} | {c.field.unit} | "
-                     f"{c.field.meaning} | {sources} |")
+                     f"{c.meaning} | {sources} |")
     return "\n".join(lines)
 
 

@@ -185,10 +185,11 @@ class Lake:
 @functools.cache
 def _manifest(path: Path) -> Import:
     """A manifest never changes once it is written."""
-    loaded = json.loads(path.read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
     lists = ("cohorts", "missing_columns", "unmapped_columns")
     files = tuple(ImportedFile(**f) for f in loaded.pop("files"))
-    return Import(files=files, **{k: tuple(v) if k in lists else v for k, v in loaded.items()})
+    values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in loaded.items()}
+    return Import(files=files, **values)
 
 
 def _metadata(path: Path) -> dict[bytes, str]:

@@ -14,7 +14,9 @@ from hapi_pipeline import __version__
 from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
+from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
+from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -35,6 +37,7 @@ class Refreshed:
     attempts_failed: int
     attempts_left: int
     cost_usd: float  # of the attempts made now
+    left_out: tuple[str, ...] = ()  # why models could not be run at all, a sentence each
 
     @property
     def clean(self) -> bool:
@@ -86,8 +89,22 @@ def known_cohorts(lake: Lake) -> list[str]:
 def pending_cohorts(home: Home) -> list[str]:
     """The months that something has happened to since they were last refreshed with nothing left open."""
     lake = Lake(home.lake)
-    settled = _settled(home)
-    return [c for c in known_cohorts(lake) if settled.get(c) != _cohort_state(home, lake.imports(), c)]
+    known, settled = known_cohorts(lake), _settled(home)
+    if any(not lake.path(table, {}).exists() for table in SUMMARIES):
+        return known
+    return [c for c in known if settled.get(c) != _cohort_state(home, lake.imports(), c)
+            or not _is_curated(lake, c) or not _is_evaluated(home, lake, c)]
+
+
+def _is_curated(lake: Lake, cohort: str) -> bool:
+    """Whether all tables of a month are there; whoever deletes one gets it back."""
+    return all(lake.path(t.name, {"cohort": cohort}).exists()
+               for t in TABLES.values() if t.partitions == ("cohort",) and not t.ledger)
+
+
+def _is_evaluated(home: Home, lake: Lake, cohort: str) -> bool:
+    return all(lake.path(table, {"cohort": cohort, "model": model.name}).exists()
+               for table in BY_CELL for model in Registry.of(home).models)
 
 
 def _cohort_state(home: Home, imports: Sequence[Import], cohort: str, kinds: Sequence[str] = ()) -> str:
@@ -118,7 +135,8 @@ def _settle(home: Home, cohorts: Sequence[str], name: str = "refreshed", kinds: 
 def _to_curate(home: Home, cohorts: Sequence[str]) -> list[str]:
     """The months whose posts, rubrics or rules have changed since they were last curated."""
     settled, imports = _settled(home, "curated"), Lake(home.lake).imports()
-    return [c for c in cohorts if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM)]
+    return [c for c in cohorts if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM)
+            or not _is_curated(Lake(home.lake), c)]
 
 
 def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
@@ -146,7 +164,6 @@ def refresh(
     """
     import dagster as dg
 
-    from hapi_pipeline.assets.results import BY_CELL
     from hapi_pipeline.assets.rounds import stale_assets
     from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
     from hapi_pipeline.resources import HapiHome
@@ -155,6 +172,7 @@ def refresh(
     keys = [m.key for m in registry.models if models is None or m.name in models]
     figures = dict.fromkeys(("run_attempts_made", "run_attempts_failed", "run_attempts_left", "run_cost_usd"), 0.0)
     tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
+    left_out: set[str] = set()
     with instance_of(home) as instance:
         defs = build_defs(home)
         for first, last in stretches(_to_curate(home, cohorts)):
@@ -169,9 +187,10 @@ def refresh(
                 metadata = _run(defs, instance, EVALUATE, span, tags, selection)
                 for name in figures:
                     figures[name] += sum(float(m.get(name, 0)) for m in metadata)
+                left_out |= {line for m in metadata for line in m.get("run_left_out", "").splitlines()}
         _run(defs, instance, SUMMARISE, None, tags)
     made, failed, left, cost = figures.values()
-    done = Refreshed(tuple(cohorts), int(made), int(failed), int(left), cost)
+    done = Refreshed(tuple(cohorts), int(made), int(failed), int(left), cost, tuple(sorted(left_out)))
     if done.clean and models is None:
         _settle(home, cohorts)
     return done
@@ -219,6 +238,7 @@ def _why(result: dg.ExecuteInProcessResult, job: str) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             reason = error.message.strip().splitlines()[0] if error else "no reason given"
+            reason = reason.removeprefix(f"{UserError.__module__}.UserError: ")
             return f"Step {event.step_key} of run {result.run_id[:8]} ({job}) failed: {reason}"
     return f"Run {result.run_id[:8]} ({job}) failed; `hapi ui` shows its log."
 

@@ -146,7 +146,8 @@ def explain_job(lake: Lake, job_id: str) -> str:
         open_tables(connection, lake, names)
 
         def ask(sql: str) -> list[dict[str, Any]]:
-            return connection.sql(sql, params={"job": job_id}).to_arrow_table().to_pylist()
+            found: list[dict[str, Any]] = connection.sql(sql, params={"job": job_id}).to_arrow_table().to_pylist()
+            return found
 
         posts = ask("SELECT * FROM job_posts WHERE job_id = $job") or ask(
             "SELECT * FROM job_exports WHERE job_id = $job ORDER BY imported_at DESC LIMIT 1")

@@ -6,8 +6,9 @@ check and `docs/data_dictionary.md`. A field is described once in `FIELDS` and m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -183,6 +184,12 @@ class Column:
 
     name: str
     nullable: bool
+    note: str = ""  # what is particular to this table
+
+    @property
+    def meaning(self) -> str:
+        """What the column means in this table."""
+        return self.note or self.field.meaning
 
     @property
     def field(self) -> Field:
@@ -230,10 +237,12 @@ TABLES: dict[str, Table] = {}
 
 
 def _table(
-    name: str, group: str, grain: str, meaning: str, columns: str, key: str, partitions: str = "", ledger: bool = False
+    name: str, group: str, grain: str, meaning: str, columns: str, key: str, partitions: str = "", ledger: bool = False,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Declare a table; in `columns` a name that ends in ``?`` may be null."""
-    parsed = tuple(Column(word.removesuffix("?"), word.endswith("?")) for word in columns.split())
+    """Declare a table; in `columns` a name that ends in ``?`` may be null, and `notes` says what differs here."""
+    words = [(word.removesuffix("?"), word.endswith("?")) for word in columns.split()]
+    parsed = tuple(Column(name, nullable, notes.get(name, "")) for name, nullable in words)
     TABLES[name] = Table(name, group, grain, meaning, parsed, tuple(key.split()), tuple(partitions.split()), ledger)
 
 
@@ -287,7 +296,11 @@ _table("attempts", "rounds", "attempt", "Every attempt of a model at a job, fail
        "attempt_id cohort model round job_id turn arm try_number status finish_reason steps prompt_tokens "
        "completion_tokens cached_tokens reasoning_tokens cost_usd? seconds deliverables n_deliverables request_sha256 "
        "previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
-       "attempt_id", "cohort model round")
+       "attempt_id", "cohort model round", notes={
+           "status": "done, or infra when it ended for reasons that are not the model's",
+           "is_current": "Whether it is the attempt that answers what would be asked today",
+           "seconds": "Time that the model took, without waits between repeated calls",
+       })
 _table("packets", "rounds", "packet", "What was given to graders: one packet for each attempt to be graded.",
        "packet_id cohort model round job_id attempt_id rubric_version n_criteria n_deliverables packet_sha256 folder "
        "issued_at simulated", "packet_id", "cohort model round")
@@ -314,7 +327,10 @@ _table("completion_rates", "results", "cohort × model × round × category × r
        f"cohort model round category rule {_RATES} simulated", "cohort model round category rule", "cohort model")
 _table("leaderboard", "results", "model × round × rule", "Completion of each model over all cohorts.",
        f"rule round rank? model cohorts first_cohort last_cohort {_RATES} n_attempts cost_usd? simulated",
-       "model round rule")
+       "model round rule", notes={
+           "n_attempts": "Attempts made in this round and those before it on its path, failed ones included",
+           "cost_usd": "What these attempts cost",
+       })
 _table("category_rates", "results", "model × round × category × rule",
        "Completion of each model by category over all cohorts.",
        f"rule category round model cohorts {_RATES} simulated", "model round category rule")

@@ -39,6 +39,16 @@ def benchmark(registry: Registry) -> Benchmark:
     return registry.benchmark
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, benchmark: Benchmark) -> Lake:
+    """The hand-made world of `tests/scenario.py`, which no test changes."""
+    from tests import scenario
+
+    lake = Lake(tmp_path_factory.mktemp("world") / "lake")
+    scenario.build(lake, scenario.rules(benchmark))
+    return lake
+
+
 @pytest.fixture
 def drop(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     """Makes a file to be imported, from text or bytes."""
@@ -55,7 +65,9 @@ def drop(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 def snapshot(folder: Path) -> Snapshot:
     """Every path below a folder with a hash of its bytes, to show that nothing was written."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "/"
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "/"
         for path in sorted(folder.rglob("*"))
     }
 

@@ -94,6 +94,8 @@ def endpoint_of(model: Model, simulated_base: str | None) -> Endpoint:
         raise UserError(
             f"Model {model.name!r} needs its key in the environment variable {model.api_key_env}."
         )
+    if key is None and model.api_base:
+        key = "none"  # an endpoint of one's own may want no key, but the client libraries want something to send
     return Endpoint(model.litellm, model.api_base, key, model.parameters, model.max_tokens, model.api_key_env)
 
 

@@ -128,6 +128,15 @@ def _plan(
     return planned
 
 
+def obstacle(model: Model, simulated_base: str | None) -> str | None:
+    """Why a model cannot be run at all as things stand, in a plain sentence; None when it can."""
+    try:
+        _way(model, simulated_base)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def _way(model: Model, simulated_base: str | None) -> tuple[provider.Endpoint, Price | None]:
     """How to reach a model and what it costs; UserError where it cannot be run."""
     if model.agent_profile == "code":

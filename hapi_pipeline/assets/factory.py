@@ -60,7 +60,7 @@ def column_schema(table: Table) -> dg.TableSchema:
             dg.TableColumn(
                 c.name,
                 c.field.type,
-                description=c.field.meaning + (f" [{c.field.unit}]" if c.field.unit else ""),
+                description=c.meaning + (f" [{c.field.unit}]" if c.field.unit else ""),
                 constraints=dg.TableColumnConstraints(nullable=c.nullable, unique=table.key == (c.name,)),
             )
             for c in table.columns

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from hapi_pipeline.assets.factory import sql_asset
-
-BY_CELL = ("attempt_outcomes", "completion_rates")
-SUMMARIES = ("leaderboard", "category_rates", "feedback_lift", "dataset_overview")
+from hapi_pipeline.results import BY_CELL, SUMMARIES
 
 
 def results_assets(first: str) -> list[dg.AssetsDefinition]:

@@ -125,7 +125,7 @@ def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> 
 
 def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
     """Attempt what is missing in these cells, all in one event loop, then write each cell's table."""
-    from hapi_pipeline.agents.run import run_tasks
+    from hapi_pipeline.agents.run import obstacle, run_tasks
     from hapi_pipeline.evaluation import open_tasks, tasks_of
 
     benchmark, ledger, lake = hapi.registry.benchmark, hapi.ledger, hapi.lake
@@ -135,17 +135,21 @@ def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Se
                          benchmark.agent)
     context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
     finished: list[Result] = []
+    left_out: dict[str, str] = {}
     if missing:
-        simulated = any(task.model.simulated for task in missing)
-        round_name = wanted[0].round.name
+        round_name, simulated = wanted[0].round.name, any(task.model.simulated for task in missing)
         with hapi.simulated_provider(simulated) as address, Progress(f"{round_name}: attempts") as progress:
+            reasons = {task.model.name: obstacle(task.model, address) for task in missing}
+            left_out = {name: reason for name, reason in reasons.items() if reason}
             finished = run_tasks(
-                missing, ledger, benchmark.agent, simulated_base=address, max_usd=ceiling(context),
+                [task for task in missing if task.model.name not in left_out], ledger, benchmark.agent,
+                simulated_base=address, max_usd=ceiling(context),
                 on_progress=lambda p: progress.show(p.done, p.total, f"${p.cost_usd:,.2f}, {p.infra} failed"),
             )
     for cell, due in tasks.items():
         write_attempts(hapi, ledger, cell, due)
-    return dg.MaterializeResult(metadata=attempts_metadata(context, hapi, wanted, finished, len(missing)))
+    return dg.MaterializeResult(metadata=attempts_metadata(context, hapi, wanted, finished, len(missing))
+        | {"run_left_out": "\n".join(left_out.values())})
 
 
 def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:

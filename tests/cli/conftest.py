@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from hapi_pipeline.cli import main
 
 JOB_COLUMNS = (
-    "job_id title description category job_type price_usd price_changed milestone_count status paid "
-    "client_id completed_at"
-).split()
+    "job_id", "title", "description", "category", "job_type", "price_usd", "price_changed", "milestone_count",
+    "status", "paid", "client_id", "completed_at",
+)  # fmt: skip
 CRITERIA = 5
 #       job   category    price  type      completed      completes in  complete in retry_1
 JOBS = (
@@ -29,8 +29,9 @@ JOBS = (
     ("J8", "Writing", 500, "fixed", "2025-04-20", "never", False),
 )
 QUALIFYING = ("J1", "J2", "J3", "J4", "J5", "J6")
-MODELS = """models:
-- {name: Sim X, litellm: hosted_vllm/sim-x, api_base: simulated, prices: [{from: 2020-01-01, input: 1.0, output: 2.0}]}
+PRICES = "[{from: 2020-01-01, input: 1.0, output: 2.0}]"
+MODELS = f"""models:
+- {{name: Sim X, litellm: hosted_vllm/sim-x, api_base: simulated, prices: {PRICES}}}
 """
 
 Hapi = Callable[..., tuple[int, str, str]]
@@ -43,8 +44,20 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object
 
 
 def job_row(job: str, category: str, price: int, kind: str, day: str) -> list[object]:
-    return [job, f"Task {job}", f"Please prepare the material called {job}.", category, kind, price, "false", 1,
-            "completed", "true", f"client of {job}", day]
+    return [
+        job,
+        f"Task {job}",
+        f"Please prepare the material called {job}.",
+        category,
+        kind,
+        price,
+        "false",
+        1,
+        "completed",
+        "true",
+        f"client of {job}",
+        day,
+    ]
 
 
 def write_jobs(path: Path, columns: Sequence[str] = tuple(JOB_COLUMNS)) -> Path:
@@ -53,23 +66,33 @@ def write_jobs(path: Path, columns: Sequence[str] = tuple(JOB_COLUMNS)) -> Path:
 
 
 def write_rubrics(path: Path) -> Path:
-    return write_csv(path, ("job_id", "criterion_id", "position", "text", "importance"), [
-        (job[0], f"c{n}", n, f"Section {n} about {job[0]} is there", "critical")
-        for job in JOBS for n in range(1, CRITERIA + 1)
-    ])
+    return write_csv(
+        path,
+        ("job_id", "criterion_id", "position", "text", "importance"),
+        [
+            (job[0], f"c{n}", n, f"Section {n} about {job[0]} is there", "critical")
+            for job in JOBS
+            for n in range(1, CRITERIA + 1)
+        ],
+    )
 
 
 def write_world(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_rubrics(folder / "rubrics.csv")
-    write_csv(folder / "truth.csv", ("job_id", "model_id", "completes", "retry_1"), [
-        (job[0], model, job[5], str(job[6]).lower()) for job in JOBS for model in ("sim-x", "sim-y")])
+    write_csv(
+        folder / "truth.csv",
+        ("job_id", "model_id", "completes", "retry_1"),
+        [(job[0], model, job[5], str(job[6]).lower()) for job in JOBS for model in ("sim-x", "sim-y")],
+    )
 
 
 def listing(root: Path) -> dict[str, str]:
     """Everything below a folder: each file's hash, and the folders."""
     return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else "folder"
         for path in root.rglob("*")
     }
 
@@ -88,7 +111,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hapi(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Hapi]:
+def hapi(home: Path, capsys: pytest.CaptureFixture[str]) -> Hapi:
     """Runs a command on the home: its exit code and what it wrote to standard output and standard error."""
 
     def run(*words: object) -> tuple[int, str, str]:

@@ -75,7 +75,9 @@ def test_a_good_file_is_not_taken_in_beside_a_bad_one(hapi: Hapi, home: Path, tm
 
 
 @pytest.mark.parametrize("source", ["no_such_source", "../canonical", "", "canonical.yaml"])
-def test_an_unknown_source_is_named_with_those_that_exist(source: str, hapi: Hapi, home: Path, tmp_path: Path) -> None:
+def test_an_unknown_source_is_named_with_those_that_exist(
+    source: str, hapi: Hapi, home: Path, tmp_path: Path
+) -> None:
     code, _, err = hapi("import", "jobs", write_jobs(tmp_path / "jobs.csv"), "--source", source)
     assert (code, one_sentence(err), home.exists()) == (2, True, False)
     assert repr(source) in err
@@ -106,12 +108,17 @@ BAD_COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "packets into a file": (("packets", "--out", "{bad}"), "bad.csv"),
     "packets of an unknown model": (("packets", "--model", "Nobody", "--out", "{out}"), "'Nobody'"),
     "packets of an unknown round": (("packets", "--round", "overtime", "--out", "{out}"), "'overtime'"),
-    "months the wrong way round": (("backfill", "--model", "Sim X", "--cohorts", "2025-04..2025-03"), "months"),
+    "months the wrong way round": (
+        ("backfill", "--model", "Sim X", "--cohorts", "2025-04..2025-03"),
+        "months",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_COMMANDS)
-def test_a_bad_command_says_why_and_changes_nothing(case: str, stocked: Path, hapi: Hapi, tmp_path: Path) -> None:
+def test_a_bad_command_says_why_and_changes_nothing(
+    case: str, stocked: Path, hapi: Hapi, tmp_path: Path
+) -> None:
     words, named = BAD_COMMANDS[case]
     (tmp_path / "bad.csv").write_text("colour,shape\nred,round\n")
     (tmp_path / "folder").mkdir()
@@ -126,12 +133,25 @@ def test_a_bad_command_says_why_and_changes_nothing(case: str, stocked: Path, ha
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("case", [
-    "refresh of an unknown month", "backfill of an unknown model", "retiring an unknown model", "a model without a name",
-    "a model both ways", "a model neither way", "verdicts that are none", "attempts without a manifest",
-    "explaining an unknown job", "a query that writes", "an unknown table", "rubrics without texts",
-    "packets into a file", "packets of an unknown model",
-])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "refresh of an unknown month",
+        "backfill of an unknown model",
+        "retiring an unknown model",
+        "a model without a name",
+        "a model both ways",
+        "a model neither way",
+        "verdicts that are none",
+        "attempts without a manifest",
+        "explaining an unknown job",
+        "a query that writes",
+        "an unknown table",
+        "rubrics without texts",
+        "packets into a file",
+        "packets of an unknown model",
+    ],
+)
 def test_a_bad_command_makes_no_home(case: str, hapi: Hapi, home: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("colour,shape\nred,round\n")
     (tmp_path / "folder").mkdir()
@@ -141,9 +161,19 @@ def test_a_bad_command_makes_no_home(case: str, hapi: Hapi, home: Path, tmp_path
     assert not home.exists()
 
 
-@pytest.mark.parametrize("words", [["refuse"], ["import"], ["import", "jobs", "f.csv"], [], ["refresh", "--max-usd", "much"],
-                                   ["refresh", "--max-usd", "-1"], ["backfill", "--model", "M", "--max-usd", "nan"],
-                                   ["models", "add", "M", "--litellm", "a/b", "--input-usd", "-2"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["refuse"],
+        ["import"],
+        ["import", "jobs", "f.csv"],
+        [],
+        ["refresh", "--max-usd", "much"],
+        ["refresh", "--max-usd", "-1"],
+        ["backfill", "--model", "M", "--max-usd", "nan"],
+        ["models", "add", "M", "--litellm", "a/b", "--input-usd", "-2"],
+    ],
+)
 def test_bad_usage_is_exit_2(words: list[str], home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--home", str(home), *words])

@@ -1,7 +1,7 @@
 """The whole chain through the command line, on a home whose every figure can be worked out by hand.
 
-Of the eight jobs J7 is hourly and J8 costs too much. March 2025: J1 and J4 are complete at once, J2 after feedback,
-J3 only in a second try without feedback. April: J5 after the second feedback, J6 never.
+Of the eight jobs J7 is hourly and J8 costs too much. March 2025: J1 and J4 are complete at once, J2 after
+feedback, J3 only in a second try without feedback. April: J5 after the second feedback, J6 never.
 """
 
 from __future__ import annotations
@@ -16,13 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hapi_pipeline.cli import main
 from hapi_pipeline.settings import Home
 from hapi_pipeline.simulate.graders import grade_packets
-from tests.cli.conftest import CRITERIA, MODELS, QUALIFYING, listing, write_csv, write_jobs, write_rubrics, write_world
+from tests.cli.conftest import (
+    CRITERIA,
+    MODELS,
+    QUALIFYING,
+    listing,
+    write_csv,
+    write_jobs,
+    write_rubrics,
+    write_world,
+)
 
-TWO_MODELS = MODELS + MODELS.splitlines()[1].replace("Sim X", "Sim Y").replace("sim-x", "sim-y") + "\n"
+SIM_Y = {"name": "Sim Y", "litellm": "hosted_vllm/sim-y"}
 Rate = tuple[int, int, int, int]  # eligible, graded, completed, pending
 
 
@@ -48,9 +58,12 @@ class Story:
 
     def note_rates(self, step: str) -> None:
         rows = self.ask(
-            "SELECT cohort, model, round, sum(n_eligible) e, sum(n_graded) g, sum(n_completed) c, sum(n_pending) p "
-            "FROM completion_rates WHERE rule = 'all_criteria' GROUP BY ALL")
-        self.rates[step] = {(r["cohort"], r["model"], r["round"]): (r["e"], r["g"], r["c"], r["p"]) for r in rows}
+            "SELECT cohort, model, round, sum(n_eligible) e, sum(n_graded) g, sum(n_completed) c, "
+            "sum(n_pending) p FROM completion_rates WHERE rule = 'all_criteria' GROUP BY ALL"
+        )
+        self.rates[step] = {
+            (r["cohort"], r["model"], r["round"]): (r["e"], r["g"], r["c"], r["p"]) for r in rows
+        }
 
     def grade(self, step: str, *filters: str) -> int:
         """Hand packets out, have them graded, import what comes back; the number of packets."""
@@ -67,7 +80,9 @@ class Story:
         from hapi_pipeline.operations import instance_of
 
         with instance_of(Home(self.home)) as instance:
-            return [{"job": r.job_name, "status": r.status.value, **r.tags} for r in reversed(instance.get_runs())]
+            return [
+                {"job": r.job_name, "status": r.status.value, **r.tags} for r in reversed(instance.get_runs())
+            ]
 
 
 @pytest.fixture(scope="module")
@@ -88,53 +103,74 @@ def _told(story: Story, folder: Path) -> Story:
     story.do("refresh 1", "refresh")
     story.note_rates("ungraded")
     story.grade("1")
+    _attempts_made_elsewhere(story, folder)
     story.do("refresh 2", "refresh")
     story.note_rates("graded once")
     story.do("verdicts again", "import", "verdicts", *story.sheets)
-    story.do("packets of nobody's round", "packets", "--round", "agent_alone", "--out", folder / "none")
-    story.grade("2")
+    story.do(
+        "nothing to grade", "packets", "--round", "agent_alone", "--model", "Sim X", "--out", folder / "none"
+    )
+    story.do("external packets", "packets", "--model", "Elsewhere", "--out", folder / "external")
+    story.grade("2", "--model", "Sim X")
+    _long_verdicts(story, folder)
     story.do("refresh 3", "refresh")
-    story.grade("3")
+    story.grade("3", "--model", "Sim X")
     story.do("refresh 4", "refresh")
     story.note_rates("graded")
     before = listing(story.home / "lake")
     story.do("refresh again", "refresh")
     story.said["unchanged"] = (int(listing(story.home / "lake") != before), "", "")
     _second_model(story)
-    _external_model(story, folder)
+    story.do("models", "models")
+    for job in ("J2", "J3", "J7", "J8"):
+        story.do(f"explain {job}", "explain", job)
     return story
 
 
 def _second_model(story: Story) -> None:
-    (story.home / "registry" / "models.yaml").write_text(TWO_MODELS)
+    listed = story.home / "registry" / "models.yaml"
+    listed.write_text(listed.read_text() + yaml.safe_dump([yaml.safe_load(MODELS)["models"][0] | SIM_Y]))
     runs, before = len(story.jobs_run()), listing(story.home / "lake")
     story.do("dry run", "backfill", "--model", "Sim Y", "--dry-run")
-    story.said["dry run changed"] = (int(listing(story.home / "lake") != before or len(story.jobs_run()) != runs), "", "")
+    story.said["dry run changed"] = (
+        int(listing(story.home / "lake") != before or len(story.jobs_run()) != runs),
+        "",
+        "",
+    )
     story.do("backfill", "backfill", "--model", "Sim Y")
     story.runs["backfill"] = story.jobs_run()[runs:]
     story.note_rates("backfilled")
 
 
-def _external_model(story: Story, folder: Path) -> None:
+def _attempts_made_elsewhere(story: Story, folder: Path) -> None:
     story.do("external", "models", "add", "Elsewhere", "--external")
     made = folder / "made elsewhere"
     made.mkdir()
     (made / "work.txt").write_text("What was asked for.")
-    attempts = [{"job_id": job, "model": "Elsewhere", "round": "agent_alone", "deliverables": ["work.txt"],
-                 "cost_usd": 0.5, "finished_at": "2025-05-01T10:00:00"} for job in ("J1", "J2", "J9")]
+    attempts = [
+        {
+            "job_id": job,
+            "model": "Elsewhere",
+            "round": "agent_alone",
+            "deliverables": ["work.txt"],
+            "cost_usd": 0.5,
+            "finished_at": "2025-05-01T10:00:00",
+        }
+        for job in ("J1", "J2", "J9")
+    ]
     (made / "manifest.jsonl").write_text("".join(json.dumps(a) + "\n" for a in attempts))
     story.do("attempts", "import", "attempts", made)
     story.do("attempts again", "import", "attempts", made)
-    story.do("refresh external", "refresh")
-    verdicts = [(job, "Elsewhere", "agent_alone", f"c{n}", "pass" if job == "J1" or n > 1 else "fail", "Kim")
-                for job in ("J1", "J2") for n in range(1, CRITERIA + 1)]
+
+
+def _long_verdicts(story: Story, folder: Path) -> None:
+    verdicts = [
+        (job, "Elsewhere", "agent_alone", f"c{n}", "pass" if job == "J1" or n > 1 else "fail", "Kim")
+        for job in ("J1", "J2")
+        for n in range(1, CRITERIA + 1)
+    ]
     columns = ("job_id", "model", "round", "criterion_id", "passed", "grader")
     story.do("long verdicts", "import", "verdicts", write_csv(folder / "long.csv", columns, verdicts))
-    story.do("refresh long", "refresh")
-    story.note_rates("external")
-    story.do("models", "models")
-    for job in ("J2", "J3", "J7", "J8"):
-        story.do(f"explain {job}", "explain", job)
 
 
 def test_every_command_succeeds(story: Story) -> None:
@@ -150,7 +186,8 @@ def test_a_first_refresh_attempts_every_job_that_qualifies(story: Story) -> None
 
 def test_packets_go_out_for_what_needs_grading_and_for_nothing_else(story: Story) -> None:
     assert story.said["packets 1"][1].startswith("6 packet(s)")
-    assert story.said["packets of nobody's round"][1].startswith("0 packet(s)")
+    assert story.said["nothing to grade"][1].startswith("0 packet(s)")
+    assert story.said["external packets"][1].startswith("2 packet(s)")
     assert story.said["packets 2"][1].startswith("8 packet(s)")  # 4 jobs open, with feedback and without
     assert story.said["packets 3"][1].startswith("3 packet(s)")  # J3, J5 and J6 a third time
 
@@ -163,16 +200,26 @@ def test_verdicts_come_in_once(story: Story) -> None:
 
 
 def test_the_rates_are_those_worked_out_by_hand(story: Story) -> None:
-    once, all_in = story.rates["graded once"], story.rates["graded"]
+    once = story.rates["graded once"]
+    all_in = {key: rate for key, rate in story.rates["graded"].items() if key[1] == "Sim X"}
     assert once["2025-03", "Sim X", "agent_alone"] == (4, 4, 2, 0)
     assert once["2025-04", "Sim X", "agent_alone"] == (2, 2, 0, 0)
-    assert once["2025-03", "Sim X", "feedback_1"] == (4, 2, 2, 2)  # J1 and J4 count on, J2 and J3 wait for a grader
+    assert once["2025-03", "Sim X", "feedback_1"] == (
+        4,
+        2,
+        2,
+        2,
+    )  # J1 and J4 count on, J2 and J3 wait for a grader
     completed = {key[0::2]: value[2] for key, value in all_in.items()}
     assert completed == {
-        ("2025-03", "agent_alone"): 2, ("2025-04", "agent_alone"): 0,
-        ("2025-03", "feedback_1"): 3, ("2025-04", "feedback_1"): 0,
-        ("2025-03", "feedback_2"): 3, ("2025-04", "feedback_2"): 1,
-        ("2025-03", "retry_1"): 3, ("2025-04", "retry_1"): 0,
+        ("2025-03", "agent_alone"): 2,
+        ("2025-04", "agent_alone"): 0,
+        ("2025-03", "feedback_1"): 3,
+        ("2025-04", "feedback_1"): 0,
+        ("2025-03", "feedback_2"): 3,
+        ("2025-04", "feedback_2"): 1,
+        ("2025-03", "retry_1"): 3,
+        ("2025-04", "retry_1"): 0,
     }
     assert all(pending == 0 and graded == eligible for eligible, graded, _, pending in all_in.values())
 
@@ -203,7 +250,7 @@ def test_a_backfill_is_one_run_over_all_months(story: Story) -> None:
     assert "6 attempts made" in story.said["backfill"][1]
     rates = story.rates["backfilled"]
     assert rates["2025-03", "Sim Y", "agent_alone"] == (4, 0, 0, 4)
-    assert {k: v for k, v in rates.items() if k[1] == "Sim X"} == story.rates["graded"]
+    assert {k: v for k, v in rates.items() if k[1] != "Sim Y"} == story.rates["graded"]
 
 
 def test_attempts_made_elsewhere_are_graded_like_any_other(story: Story) -> None:
@@ -213,7 +260,7 @@ def test_attempts_made_elsewhere_are_graded_like_any_other(story: Story) -> None
     assert "1 row(s) in quarantine" in out
     assert "imported before" in story.said["attempts again"][1]
     assert "10 verdicts taken in" in story.said["long verdicts"][1]
-    assert story.rates["external"]["2025-03", "Elsewhere", "agent_alone"] == (4, 2, 1, 0)
+    assert story.rates["graded"]["2025-03", "Elsewhere", "agent_alone"] == (4, 2, 1, 0)
 
 
 def test_no_attempt_was_asked_for_twice(story: Story) -> None:
@@ -224,9 +271,14 @@ def test_no_attempt_was_asked_for_twice(story: Story) -> None:
 
 
 def test_everything_simulated_says_so(story: Story) -> None:
-    rows = story.ask("SELECT model, bool_and(simulated) AS s, bool_or(simulated) AS any FROM completion_rates GROUP BY 1")
+    rows = story.ask(
+        "SELECT model, bool_and(simulated) AS s, bool_or(simulated) AS any FROM completion_rates GROUP BY 1"
+    )
     assert {r["model"]: (r["s"], r["any"]) for r in rows} == {
-        "Sim X": (True, True), "Sim Y": (True, True), "Elsewhere": (False, False)}
+        "Sim X": (True, True),
+        "Sim Y": (True, True),
+        "Elsewhere": (False, False),
+    }
 
 
 def test_models_lists_what_each_has_and_lacks(story: Story) -> None:

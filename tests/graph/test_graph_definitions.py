@@ -23,7 +23,10 @@ from hapi_pipeline.tables import TABLES
 
 ROOT = project_root()
 PURE = ("curation", "agents", "grading", "intake", "simulate", "stats", "report")
-PURE_MODULES = ("lake", "engine", "evaluation", "registry", "tables", "naming", "settings", "rounds", "handout", "estimate")
+PURE_MODULES = (
+    "lake", "engine", "evaluation", "registry", "tables", "naming", "settings", "rounds", "handout",
+    "estimate", "show", "progress",
+)  # fmt: skip
 HEAVY = ("litellm", "great_expectations", "pandas", "pyarrow", "duckdb", "openpyxl", "xlsxwriter", "aiohttp")
 MADE_BY_SQL = sorted(path.stem for path in shipped("sql").glob("[!_]*.sql"))
 SPECS = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
@@ -52,8 +55,10 @@ def test_loading_the_graph_imports_nothing_heavy() -> None:
 
 def pure_files() -> list[Path]:
     package = ROOT / "hapi_pipeline"
-    return [*(package / f"{name}.py" for name in PURE_MODULES),
-            *(path for name in PURE for path in sorted((package / name).rglob("*.py")))]
+    return [
+        *(package / f"{name}.py" for name in PURE_MODULES),
+        *(path for name in PURE for path in sorted((package / name).rglob("*.py"))),
+    ]
 
 
 def imported(path: Path) -> set[str]:
@@ -67,7 +72,16 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-ABOVE = ("assets", "checks", "automation", "definitions", "partitions", "resources", "operations", "dead_runs")
+ABOVE = (
+    "assets",
+    "checks",
+    "automation",
+    "definitions",
+    "partitions",
+    "resources",
+    "operations",
+    "dead_runs",
+)
 
 
 @pytest.mark.parametrize("path", pure_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -130,8 +144,13 @@ def test_results_read_outcomes_and_never_raw_verdicts() -> None:
 
 def test_what_is_generated_is_current() -> None:
     made = docs.generated()
-    assert {path.relative_to(ROOT).as_posix() for path in made} == {"sql/_lineage.json", "docs/data_dictionary.md"}
-    assert [path.name for path, text in made.items() if path.read_text("utf-8") != text] == [], "run `make docs`"
+    assert {path.relative_to(ROOT).as_posix() for path in made} == {
+        "sql/_lineage.json",
+        "docs/data_dictionary.md",
+    }
+    assert [path.name for path, text in made.items() if path.read_text("utf-8") != text] == [], (
+        "run `make docs`"
+    )
 
 
 # ---- rounds
@@ -140,7 +159,8 @@ def test_what_is_generated_is_current() -> None:
 @pytest.mark.parametrize("name", ROUND)
 def test_a_round_is_attempts_then_packets_then_verdicts(name: str) -> None:
     first, packets, verdicts = (dg.AssetKey([name, table]) for table in ROUND_TABLES)
-    before = {dg.AssetKey([ROUND[name].after, "verdicts"])} if ROUND[name].after else set()
+    after = ROUND[name].after
+    before = {dg.AssetKey([after, "verdicts"])} if after else set()
     assert {k for k in inputs_of(first) if len(k.path) > 1} == before
     assert dg.AssetKey("benchmark_jobs") in inputs_of(first)
     assert {k for k in inputs_of(packets) if len(k.path) > 1} == {first}
@@ -159,7 +179,11 @@ def test_the_factory_makes_a_round_from_its_arguments() -> None:
 
 def test_the_control_arm_starts_where_feedback_starts_but_gets_none() -> None:
     control = ROUND["retry_1"]
-    assert (control.arm, control.after, control.turn) == ("control", ROUND["feedback_1"].after, ROUND["feedback_1"].turn)
+    assert (control.arm, control.after, control.turn) == (
+        "control",
+        ROUND["feedback_1"].after,
+        ROUND["feedback_1"].turn,
+    )
     assert [r.name for r in ROUNDS if r.arm == "control"] == ["retry_1"]
     assert "without any feedback" in (SPECS[dg.AssetKey(["retry_1", "attempts"])].description or "")
 
@@ -187,8 +211,10 @@ def test_every_partitioned_asset_is_backfilled_in_a_single_run() -> None:
 
 
 def test_every_asset_that_can_be_made_is_in_exactly_one_job() -> None:
-    jobs = [{k for k in defs.resolve_job_def(name).asset_layer.selected_asset_keys}
-            for name in ("curate", "evaluate", "summarise")]
+    jobs = [
+        set(defs.resolve_job_def(name).asset_layer.selected_asset_keys)
+        for name in ("curate", "evaluate", "summarise")
+    ]
     assert sum(map(len, jobs)) == len(set().union(*jobs))
     assert set().union(*jobs) == {key for key in SPECS if not TABLES[key.path[-1]].ledger}
 

@@ -14,8 +14,15 @@ from hapi_pipeline.lake import Import, Lake
 from hapi_pipeline.registry import Benchmark, Registry, Source
 
 TINY: dict[str, Any] = {
-    "fields": {"job_id": "id", "title": "title", "price_usd": "usd(price)", "completed_at": "done",
-               "updated_at": "changed", "milestone_count": "milestones", "country": "coalesce(land, country)"},
+    "fields": {
+        "job_id": "id",
+        "title": "title",
+        "price_usd": "usd(price)",
+        "completed_at": "done",
+        "updated_at": "changed",
+        "milestone_count": "milestones",
+        "country": "coalesce(land, country)",
+    },
     "required": ["job_id", "title"],
     "assume": {"status": "'completed'", "milestone_count": "1"},
 }
@@ -23,7 +30,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[..., Source]:
-    """A source definition with these keys instead of the usual ones, read from YAML as an operator writes it."""
+    """A source with these keys instead of the usual ones, read from YAML as an operator writes it."""
 
     def make(name: str = "tiny", **changes: Any) -> Source:
         folder = tmp_path / "registry" / "sources"

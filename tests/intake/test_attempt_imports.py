@@ -17,8 +17,17 @@ from hapi_pipeline.settings import Home, UserError
 from tests import scenario
 
 MINE = Model("Mine/2", None)
-GOOD = {"job_id": "j1", "model": "Mine/2", "round": "agent_alone", "deliverables": ["out/a.txt"], "cost_usd": 0.5,
-        "prompt_tokens": 10, "completion_tokens": 5, "seconds": 1.5, "finished_at": "2026-03-21T10:00:00"}
+GOOD = {
+    "job_id": "j1",
+    "model": "Mine/2",
+    "round": "agent_alone",
+    "deliverables": ["out/a.txt"],
+    "cost_usd": 0.5,
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "seconds": 1.5,
+    "finished_at": "2026-03-21T10:00:00",
+}
 
 
 @pytest.fixture
@@ -26,8 +35,13 @@ def taken(home: Home, tmp_path: Path) -> Callable[..., tuple[Import, bool]]:
     """Import a manifest with these rows; strings are lines as they stand."""
     lake, registry = Lake(home.lake), Registry.of(home)
     registry.save_models([MINE, Model("Ours", "openai/ours")])
-    lake.write("benchmark_jobs", scenario.table_of("benchmark_jobs", [
-        scenario.post("j1") | {"rubric_version": "r1", "n_criteria": 3}]), scenario.SCOPE)
+    lake.write(
+        "benchmark_jobs",
+        scenario.table_of(
+            "benchmark_jobs", [scenario.post("j1") | {"rubric_version": "r1", "n_criteria": 3}]
+        ),
+        scenario.SCOPE,
+    )
     folder = tmp_path / "handed in"
     (folder / "out").mkdir(parents=True)
     (folder / "out" / "a.txt").write_text("done")
@@ -65,20 +79,38 @@ def test_the_same_manifest_again_changes_nothing(
     assert bytes_below(home.root) == before
 
 
-@pytest.mark.parametrize(("change", "code"), [
-    ({"job_id": "j2"}, "unknown_id"), ({"job_id": ["j1"]}, "unknown_id"), ({"job_id": None}, "unknown_id"),
-    ({"model": "Nobody"}, "unknown_model"), ({"model": {"name": "Mine/2"}}, "unknown_model"),
-    ({"model": "Ours"}, "not_external"), ({"round": "feedback_9"}, "unknown_round"), ({"round": {}}, "unknown_round"),
-    ({"deliverables": ["../secret.txt"]}, "bad_deliverable"), ({"deliverables": ["link.txt"]}, "bad_deliverable"),
-    ({"deliverables": ["/etc/hostname"]}, "bad_deliverable"), ({"deliverables": ["out/b.txt"]}, "missing_file"),
-    ({"deliverables": ["out"]}, "missing_file"), ({"deliverables": "out/a.txt"}, "bad_deliverable"),
-    ({"deliverables": [1]}, "bad_deliverable"), ({"deliverables": ["a\0b"]}, "bad_deliverable"),
-    ({"deliverables": ["x" * 5000]}, "bad_deliverable"), ({"deliverables": ["\ud800"]}, "bad_deliverable"),
-    ({"deliverables": ["out/a.txt", "OUT/../out/a.txt"]}, None),
-    ({"cost_usd": -1}, "bad_number"), ({"cost_usd": True}, "bad_number"), ({"cost_usd": "0.5"}, "bad_number"),
-    ({"cost_usd": float("nan")}, "bad_number"), ({"seconds": float("inf")}, "bad_number"),
-    ({"prompt_tokens": 10**400}, "bad_number"), ({"finished_at": "yesterday"}, "bad_date"), ({"finished_at": 5}, "bad_date"),
-])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"job_id": "j2"}, "unknown_id"),
+        ({"job_id": ["j1"]}, "unknown_id"),
+        ({"job_id": None}, "unknown_id"),
+        ({"model": "Nobody"}, "unknown_model"),
+        ({"model": {"name": "Mine/2"}}, "unknown_model"),
+        ({"model": "Ours"}, "not_external"),
+        ({"round": "feedback_9"}, "unknown_round"),
+        ({"round": {}}, "unknown_round"),
+        ({"deliverables": ["../secret.txt"]}, "bad_deliverable"),
+        ({"deliverables": ["link.txt"]}, "bad_deliverable"),
+        ({"deliverables": ["/etc/hostname"]}, "bad_deliverable"),
+        ({"deliverables": ["out/b.txt"]}, "missing_file"),
+        ({"deliverables": ["out"]}, "missing_file"),
+        ({"deliverables": "out/a.txt"}, "bad_deliverable"),
+        ({"deliverables": [1]}, "bad_deliverable"),
+        ({"deliverables": ["a\0b"]}, "bad_deliverable"),
+        ({"deliverables": ["x" * 5000]}, "bad_deliverable"),
+        ({"deliverables": ["\ud800"]}, "bad_deliverable"),
+        ({"deliverables": ["out/a.txt", "OUT/../out/a.txt"]}, None),
+        ({"cost_usd": -1}, "bad_number"),
+        ({"cost_usd": True}, "bad_number"),
+        ({"cost_usd": "0.5"}, "bad_number"),
+        ({"cost_usd": float("nan")}, "bad_number"),
+        ({"seconds": float("inf")}, "bad_number"),
+        ({"prompt_tokens": 10**400}, "bad_number"),
+        ({"finished_at": "yesterday"}, "bad_date"),
+        ({"finished_at": 5}, "bad_date"),
+    ],
+)
 def test_a_bad_row_goes_to_quarantine_and_the_others_go_in(
     taken: Callable[..., Any], home: Home, change: dict[str, Any], code: str | None
 ) -> None:
@@ -96,9 +128,15 @@ def test_lines_that_are_no_objects_go_to_quarantine(taken: Callable[..., Any], h
     assert (done.rows, sorted(rows)) == (1, [1, 2, 3, 6])
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    (b"", "holds no attempt"), (b"\n \n", "holds no attempt"), (b"[]\nno\n", "holds no attempt"), (b"\xff\xfe{", "not UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "holds no attempt"),
+        (b"\n \n", "holds no attempt"),
+        (b"[]\nno\n", "holds no attempt"),
+        (b"\xff\xfe{", "not UTF-8"),
+    ],
+)
 def test_a_manifest_with_nothing_in_it_is_refused(
     home: Home, tmp_path: Path, bytes_below: Callable[[Path], dict[str, str]], text: bytes, message: str
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import itertools
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -47,9 +46,18 @@ def titles(lake: Lake) -> dict[int, str]:
 # ---- forms
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzipped"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("encoding", "end", "pack"),
+    [
+        ("utf-8", "\n", gzip.compress),
+        ("utf-8", "\r\n", bytes),
+        ("utf-8-sig", "\n", bytes),
+        ("utf-8-sig", "\r\n", gzip.compress),
+        ("utf-16", "\r\n", gzip.compress),
+        ("utf-16", "\n", bytes),
+        ("cp1252", "\r\n", bytes),
+    ],
+)
 def test_csv_reads_the_same_in_every_encoding(
     take: Take, lake: Lake, drop: Drop, encoding: str, end: str, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -64,16 +72,25 @@ def test_csv_reads_the_same_in_every_encoding(
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_csv_with_another_separator(take: Take, lake: Lake, drop: Drop, separator: str) -> None:
-    take(drop("a.csv", HEAD.replace(",", separator) + ROW.replace(",", separator).replace("Draw a map", "Draw, then")))
+    take(
+        drop(
+            "a.csv",
+            HEAD.replace(",", separator) + ROW.replace(",", separator).replace("Draw a map", "Draw, then"),
+        )
+    )
     assert titles(lake) == {1: "Draw, then"}
 
 
-@pytest.mark.parametrize("text", [
-    "\n\n" + HEAD + ROW + "\n" + ROW.replace("j1", "j2"),
-    HEAD + ROW.replace("\n", "\r\n") + ROW.replace("j1", "j2"),
-    (HEAD + ROW + ROW.replace("j1", "j2")).replace("\n", "\r"),
-    HEAD + ROW.replace("j1", "#1") + ROW.replace("j1", "#2").rstrip(),
-], ids=["blank lines", "mixed line ends", "old line ends", "hashes and no last line end"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n\n" + HEAD + ROW + "\n" + ROW.replace("j1", "j2"),
+        HEAD + ROW.replace("\n", "\r\n") + ROW.replace("j1", "j2"),
+        (HEAD + ROW + ROW.replace("j1", "j2")).replace("\n", "\r"),
+        HEAD + ROW.replace("j1", "#1") + ROW.replace("j1", "#2").rstrip(),
+    ],
+    ids=["blank lines", "mixed line ends", "old line ends", "hashes and no last line end"],
+)
 def test_csv_as_people_and_programs_leave_it(take: Take, lake: Lake, drop: Drop, text: str) -> None:
     assert take(drop("a.csv", text)).rows == 2
     assert [r["source_row"] for r in posts(lake)] == [1, 2]
@@ -83,8 +100,14 @@ def test_csv_as_people_and_programs_leave_it(take: Take, lake: Lake, drop: Drop,
 def test_rows_that_do_not_fit_the_header_go_to_quarantine_and_the_others_keep_their_numbers(
     take: Take, lake: Lake, drop: Drop
 ) -> None:
-    lines = [ROW.replace("j1", "a").replace("Draw a map", '"two\nlines"'), "b,too short\n", ROW.replace("j1", "c"),
-             ROW.replace("j1", "d").rstrip() + ",more,and more\n", ROW.replace("j1", "e"), 'f,"never closed,1\n']
+    lines = [
+        ROW.replace("j1", "a").replace("Draw a map", '"two\nlines"'),
+        "b,too short\n",
+        ROW.replace("j1", "c"),
+        ROW.replace("j1", "d").rstrip() + ",more,and more\n",
+        ROW.replace("j1", "e"),
+        'f,"never closed,1\n',
+    ]
     done = take(drop("a.csv", HEAD + "".join(lines)))
     assert (done.rows, done.quarantined) == (3, 3)
     assert {r["source_row"]: r["job_id"] for r in posts(lake)} == {1: "a", 3: "c", 5: "e"}
@@ -97,11 +120,41 @@ def test_rows_that_do_not_fit_the_header_go_to_quarantine_and_the_others_keep_th
 def test_json_lines_with_odd_keys_bad_lines_and_nested_values(
     take: Take, source: Callable[..., Source], lake: Lake, drop: Drop, pack: Callable[[bytes], bytes]
 ) -> None:
-    odd = source(fields={"job_id": "id", "title": '"a.b"', "description": '"say ""hi"""', "category": '"*"',
-                         "subcategory": "ID2", "skills": "texts(skills)", "completed_at": "done", "country": '"back\\slash"'})
-    row = {"id": 7, "a.b": "T", 'say "hi"': "D", "*": {"deep": [1, None]}, "id2": True, "skills": ["x", "y z"],
-           "done": "2026-02-03T23:59:59-05:00", "back\\slash": "B", "": "blank", "_row": 9, "null": None, "~/": "tilde"}
-    lines = [json.dumps(row), "", "{broken", "[1]", '"text"', json.dumps({"id": "8", "DONE": "2026-02-01"}), '{"id": "\\ud800"}']
+    odd = source(
+        fields={
+            "job_id": "id",
+            "title": '"a.b"',
+            "description": '"say ""hi"""',
+            "category": '"*"',
+            "subcategory": "ID2",
+            "skills": "texts(skills)",
+            "completed_at": "done",
+            "country": '"back\\slash"',
+        }
+    )
+    row = {
+        "id": 7,
+        "a.b": "T",
+        'say "hi"': "D",
+        "*": {"deep": [1, None]},
+        "id2": True,
+        "skills": ["x", "y z"],
+        "done": "2026-02-03T23:59:59-05:00",
+        "back\\slash": "B",
+        "": "blank",
+        "_row": 9,
+        "null": None,
+        "~/": "tilde",
+    }
+    lines = [
+        json.dumps(row),
+        "",
+        "{broken",
+        "[1]",
+        '"text"',
+        json.dumps({"id": "8", "DONE": "2026-02-01"}),
+        '{"id": "\\ud800"}',
+    ]
     done = take(drop("a.jsonl", pack(("\ufeff" + "\r\n".join(lines)).encode())), odd)
     found = {r["job_id"]: r for r in posts(lake)}
     assert set(found) == {"7", "8"}
@@ -120,20 +173,36 @@ def test_json_lines_with_odd_keys_bad_lines_and_nested_values(
 def test_parquet_with_types(
     take: Take, source: Callable[..., Source], lake: Lake, drop: Drop, pack: Callable[[bytes], bytes]
 ) -> None:
-    rows = pa.table({
-        "id": pa.array([1, 2]), "title": ["A", ""], "price": pa.array([12.5, None]),
-        "done": pa.array([datetime(2026, 2, 3), None], pa.timestamp("ns")),
-        "changed": pa.array([datetime(2026, 2, 4, tzinfo=UTC)] * 2, pa.timestamp("ms", "America/Lima")),
-        "milestones": pa.array([1, 2], pa.int8()), "tags": pa.array([["x"], None]), "who": [{"name": "n"}, None],
-    })
+    rows = pa.table(
+        {
+            "id": pa.array([1, 2]),
+            "title": ["A", ""],
+            "price": pa.array([12.5, None]),
+            "done": pa.array(
+                [datetime(2026, 2, 3, tzinfo=UTC).replace(tzinfo=None), None], pa.timestamp("ns")
+            ),
+            "changed": pa.array([datetime(2026, 2, 4, tzinfo=UTC)] * 2, pa.timestamp("ms", "America/Lima")),
+            "milestones": pa.array([1, 2], pa.int8()),
+            "tags": pa.array([["x"], None]),
+            "who": [{"name": "n"}, None],
+        }
+    )
     sink = io.BytesIO()
     pq.write_table(rows, sink)
-    given = source(fields={**{k: v for k, v in source().fields.items() if k != "country"}, "skills": "texts(tags)",
-                           "country": "json_extract_string(who, 'name')"})
+    given = source(
+        fields={
+            **{k: v for k, v in source().fields.items() if k != "country"},
+            "skills": "texts(tags)",
+            "country": "json_extract_string(who, 'name')",
+        }
+    )
     done = take(drop("a.parquet", pack(sink.getvalue())), given)
     (row,) = posts(lake)
     assert (row["job_id"], row["price_usd"], row["milestone_count"]) == ("1", 12.5, 1)
-    assert (row["completed_at"], row["updated_at"]) == (datetime(2026, 2, 3, tzinfo=UTC), datetime(2026, 2, 4, tzinfo=UTC))
+    assert (row["completed_at"], row["updated_at"]) == (
+        datetime(2026, 2, 3, tzinfo=UTC),
+        datetime(2026, 2, 4, tzinfo=UTC),
+    )
     assert (row["skills"], row["country"]) == (["x"], "n")
     assert quarantined(lake) == [(2, "completed_at", "no_date")]
     assert done.missing_columns == ()
@@ -142,13 +211,27 @@ def test_parquet_with_types(
 # ---- values that are not known
 
 
-@pytest.mark.parametrize(("price", "milestones", "expected"), [
-    ("$1,250.00", "1", (1250.0, 1)), ("20 USD", "2.0", (20.0, 2)), ("$10-$30", "1.4", (None, None)),
-    ("€20", "several", (None, None)), ("nan", "nan", (None, None)), ("inf", "1e400", (None, None)), ("-5", "-1", (None, -1)),
-    ("1,50", "", (None, None)),
-])
+@pytest.mark.parametrize(
+    ("price", "milestones", "expected"),
+    [
+        ("$1,250.00", "1", (1250.0, 1)),
+        ("20 USD", "2.0", (20.0, 2)),
+        ("$10-$30", "1.4", (None, None)),
+        ("€20", "several", (None, None)),
+        ("nan", "nan", (None, None)),
+        ("inf", "1e400", (None, None)),
+        ("-5", "-1", (None, -1)),
+        ("1,50", "", (None, None)),
+    ],
+)
 def test_what_cannot_be_read_with_certainty_is_null(
-    take: Take, source: Callable[..., Source], lake: Lake, drop: Drop, price: str, milestones: str, expected: tuple[Any, ...]
+    take: Take,
+    source: Callable[..., Source],
+    lake: Lake,
+    drop: Drop,
+    price: str,
+    milestones: str,
+    expected: tuple[Any, ...],
 ) -> None:
     take(drop("a.csv", HEAD + f'j1,T,"{price}",2026-02-03,,{milestones},,\n'), source(assume={}))
     (row,) = posts(lake)
@@ -169,22 +252,32 @@ def test_numbers_and_dates_beyond_all_measure_are_null_even_where_the_source_cas
 def test_only_rows_on_which_the_assumption_was_used_list_it(take: Take, lake: Lake, drop: Drop) -> None:
     take(drop("a.csv", HEAD + ROW + ROW.replace("j1", "j2").replace(",1,,", ",,,")))
     assert [(r["milestone_count"], r["assumed_fields"]) for r in posts(lake)] == [
-        (1, ["status"]), (1, ["milestone_count", "status"])]
+        (1, ["status"]),
+        (1, ["milestone_count", "status"]),
+    ]
 
 
-def test_the_clients_id_is_never_kept(take: Take, source: Callable[..., Source], lake: Lake, drop: Drop) -> None:
+def test_the_clients_id_is_never_kept(
+    take: Take, source: Callable[..., Source], lake: Lake, drop: Drop
+) -> None:
     given = source(fields={"job_id": "id", "title": "title", "completed_at": "done", "client_id": "client"})
     take(drop("a.csv", "id,title,done,client\nj1,T,2026-02-03,client-4711\n"), given)
     assert "4711" not in json.dumps(posts(lake), default=str)
     assert len(posts(lake)[0]["client_id"]) == 16
 
 
-def test_rows_without_id_or_month_go_to_quarantine_with_their_code(take: Take, lake: Lake, drop: Drop) -> None:
+def test_rows_without_id_or_month_go_to_quarantine_with_their_code(
+    take: Take, lake: Lake, drop: Drop
+) -> None:
     dates = {"j1": "2026-02-03", " ": "2026-02-03", "j2": "soon", "j3": "2019-12-31", "j4": "2999-01-01"}
     done = take(drop("a.csv", HEAD + "".join(f"{i},T,1,{date},,,,\n" for i, date in dates.items())))
     assert (done.rows, done.quarantined, done.cohorts) == (1, 4, ("2026-02",))
-    assert quarantined(lake) == [(2, "job_id", "missing_job_id"), (3, "completed_at", "no_date"),
-                                 (4, "completed_at", "cohort_out_of_range"), (5, "completed_at", "cohort_out_of_range")]
+    assert quarantined(lake) == [
+        (2, "job_id", "missing_job_id"),
+        (3, "completed_at", "no_date"),
+        (4, "completed_at", "cohort_out_of_range"),
+        (5, "completed_at", "cohort_out_of_range"),
+    ]
 
 
 # ---- drift
@@ -198,14 +291,29 @@ def test_an_optional_column_that_is_missing_is_null_and_reported(take: Take, lak
     assert (row["price_usd"], row["country"], json.loads(row["extra"])) == (None, "Peru", {"colour": "red"})
 
 
-@pytest.mark.parametrize(("fields", "required", "header", "named"), [
-    ({}, ["title"], "id,done", "'title'"),
-    ({"price_usd": "CASE WHEN land = 'x' THEN usd(price) END"}, ["price_usd"], "id,title,done,land", "'price'"),
-    ({"job_id": "'tiny-' || id"}, ["title"], "title,done", "'id'"),
-], ids=["the only column", "one of two, and nothing is left without it", "the id, which is always required"])
+@pytest.mark.parametrize(
+    ("fields", "required", "header", "named"),
+    [
+        ({}, ["title"], "id,done", "'title'"),
+        (
+            {"price_usd": "CASE WHEN land = 'x' THEN usd(price) END"},
+            ["price_usd"],
+            "id,title,done,land",
+            "'price'",
+        ),
+        ({"job_id": "'tiny-' || id"}, ["title"], "title,done", "'id'"),
+    ],
+    ids=["the only column", "one of two, and nothing is left without it", "the id, which is always required"],
+)
 def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(
-    take: Take, source: Callable[..., Source], lake: Lake, drop: Drop, fields: dict[str, str], required: list[str],
-    header: str, named: str,
+    take: Take,
+    source: Callable[..., Source],
+    lake: Lake,
+    drop: Drop,
+    fields: dict[str, str],
+    required: list[str],
+    header: str,
+    named: str,
 ) -> None:
     given = source(fields={**source().fields, **fields}, required=required)
     with pytest.raises(UserError, match=f"a.csv lacks the column {named}"):
@@ -216,7 +324,9 @@ def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(
 def test_a_required_field_with_another_column_to_fall_back_on_is_fine(
     take: Take, source: Callable[..., Source], lake: Lake, drop: Drop
 ) -> None:
-    take(drop("a.csv", "id,title,done,country\nj1,T,2026-02-03,Peru\n"), source(required=["job_id", "country"]))
+    take(
+        drop("a.csv", "id,title,done,country\nj1,T,2026-02-03,Peru\n"), source(required=["job_id", "country"])
+    )
     assert posts(lake)[0]["country"] == "Peru"
 
 
@@ -226,11 +336,21 @@ def test_a_required_field_with_another_column_to_fall_back_on_is_fine(
 def bad_files() -> dict[str, bytes | None]:
     whole = gzip.compress((HEAD + ROW * 50).encode())
     return {
-        "missing": None, "empty": b"", "blanks": b" \n\t\r\n ", "blanks in UTF-16": " \n ".encode("utf-16"),
-        "header": HEAD.encode(), "binary": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "zip": b"PK\x03\x04 is no workbook",
-        "parquet": b"PAR1 cut short", "array": b'[{"id": 1}]', "damaged gzip": whole[: len(whole) // 2],
-        "gzip of nothing": gzip.compress(b""), "gzip with rubbish": whole[:20] + b"\xff" * 30, "prose": b"Dear operator,\nhello\n",
-        "utf-16 halves": b"\xff\xfe\x00", "only bad lines": b'{"id": \n{"id": \n',
+        "missing": None,
+        "empty": b"",
+        "blanks": b" \n\t\r\n ",
+        "blanks in UTF-16": " \n ".encode("utf-16"),
+        "header": HEAD.encode(),
+        "binary": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0",
+        "zip": b"PK\x03\x04 is no workbook",
+        "parquet": b"PAR1 cut short",
+        "array": b'[{"id": 1}]',
+        "damaged gzip": whole[: len(whole) // 2],
+        "gzip of nothing": gzip.compress(b""),
+        "gzip with rubbish": whole[:20] + b"\xff" * 30,
+        "prose": b"Dear operator,\nhello\n",
+        "utf-16 halves": b"\xff\xfe\x00",
+        "only bad lines": b'{"id": \n{"id": \n',
     }
 
 
@@ -255,7 +375,9 @@ def test_a_folder_is_refused(take: Take, tmp_path: Path) -> None:
         take(tmp_path)
 
 
-def test_a_gzip_bomb_is_not_unpacked(take: Take, lake: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gzip_bomb_is_not_unpacked(
+    take: Take, lake: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "_MAX_UNPACKED", 1 << 20)
     with pytest.raises(UserError, match="more than 1 MiB"):
         take(drop("a.csv", gzip.compress(HEAD.encode() + b"x" * (3 << 20))))
@@ -265,16 +387,37 @@ def test_a_gzip_bomb_is_not_unpacked(take: Take, lake: Lake, drop: Drop, monkeyp
 def test_of_several_files_all_are_checked_before_the_first_is_taken(
     lake: Lake, drop: Drop, source: Callable[..., Source], benchmark: Benchmark
 ) -> None:
-    with pytest.raises(UserError, match="bad.csv lacks the column 'title'"):
-        import_jobs(lake, [drop("good.csv", HEAD + ROW), drop("bad.csv", "id,done\n1,2026-02-03\n")], source(), benchmark)
+    with pytest.raises(UserError, match=r"bad\.csv lacks the column 'title'"):
+        import_jobs(
+            lake,
+            [drop("good.csv", HEAD + ROW), drop("bad.csv", "id,done\n1,2026-02-03\n")],
+            source(),
+            benchmark,
+        )
     assert not lake.root.exists()
 
 
-@pytest.mark.parametrize("sql", [
-    "title,", "(SELECT title)", "title FROM read_text('/etc/hostname')", "EXISTS (FROM job_posts)", "no_such(title)",
-    "title; DROP TABLE export", "title, price", "*", "", "price + ", "count(*)", "((title)", "title::NO_SUCH_TYPE",
-    "error('stop')", "title -- note", "(" * 3000,
-])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "title,",
+        "(SELECT title)",
+        "title FROM read_text('/etc/hostname')",
+        "EXISTS (FROM job_posts)",
+        "no_such(title)",
+        "title; DROP TABLE export",
+        "title, price",
+        "*",
+        "",
+        "price + ",
+        "count(*)",
+        "((title)",
+        "title::NO_SUCH_TYPE",
+        "error('stop')",
+        "title -- note",
+        "(" * 3000,
+    ],
+)
 def test_an_expression_that_is_none_is_refused_in_one_sentence(
     take: Take, source: Callable[..., Source], lake: Lake, drop: Drop, sql: str
 ) -> None:
@@ -294,7 +437,10 @@ def test_a_field_that_does_not_exist_is_refused(
 
 
 def test_columns_named_leaves_out_the_names_of_lambdas() -> None:
-    assert jobs.columns_named("list_filter(string_split(skills, ';'), lambda p: p <> other)", "x") == ["skills", "other"]
+    assert jobs.columns_named("list_filter(string_split(skills, ';'), lambda p: p <> other)", "x") == [
+        "skills",
+        "other",
+    ]
 
 
 # ---- history
@@ -319,15 +465,21 @@ def current(lake: Lake, benchmark: Benchmark) -> dict[str, tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_newest_row_is_current_in_whatever_order_files_are_imported(
     take: Take, lake: Lake, drop: Drop, benchmark: Benchmark, order: tuple[int, ...]
 ) -> None:
-    drops = ["j1,old,1,2026-02-03,2026-02-04,,,\nj2,only,1,2026-02-03,2026-02-04,,,\n",
-             "j1,moved,1,2026-03-03,2026-03-04,,,\nj3,stays,1,2026-03-03,2026-03-04,,,\n",
-             "j1,newest,1,2026-02-05,2026-04-04,,,\n"]
+    drops = [
+        "j1,old,1,2026-02-03,2026-02-04,,,\nj2,only,1,2026-02-03,2026-02-04,,,\n",
+        "j1,moved,1,2026-03-03,2026-03-04,,,\nj3,stays,1,2026-03-03,2026-03-04,,,\n",
+        "j1,newest,1,2026-02-05,2026-04-04,,,\n",
+    ]
     imports = [take(drop(f"{i}.csv", HEAD + drops[i])) for i in order]
-    assert current(lake, benchmark) == {"j1": ("2026-02", "newest"), "j2": ("2026-02", "only"), "j3": ("2026-03", "stays")}
+    assert current(lake, benchmark) == {
+        "j1": ("2026-02", "newest"),
+        "j2": ("2026-02", "only"),
+        "j3": ("2026-03", "stays"),
+    }
     # a month that a job leaves is named by the import, so that it is refreshed too
     assert {"2026-02", "2026-03"} <= {c for i in imports for c in i.cohorts}
 
@@ -345,7 +497,7 @@ def test_without_a_time_of_change_the_later_import_and_the_lower_row_count(
 # ---- every row is somewhere
 
 
-CELLS = st.text(st.sampled_from('ab1 ,;"\n\'#\\é\ufeff\t'), max_size=6)
+CELLS = st.text(st.sampled_from("ab1 ,;\"\n'#\\é\ufeff\t"), max_size=6)
 
 
 @st.composite
@@ -354,16 +506,25 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, int]:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator=draw(st.sampled_from(["\n", "\r\n"])))
     writer.writerow(["id", "title", "done"])
-    kinds = draw(st.lists(st.sampled_from(["good", "short", "long", "no id", "no date", "early"]), min_size=1, max_size=12))
+    kinds = draw(
+        st.lists(
+            st.sampled_from(["good", "short", "long", "no id", "no date", "early"]), min_size=1, max_size=12
+        )
+    )
     for number, kind in enumerate(kinds):
         cells = [f"j{number}", draw(CELLS), "2026-02-03"]
-        change: dict[str, list[str]] = {"short": cells[:2], "long": [*cells, "x"], "no id": ["", *cells[1:]],
-                                        "no date": [*cells[:2], "?"], "early": [*cells[:2], "1999-01-01"]}
+        change: dict[str, list[str]] = {
+            "short": cells[:2],
+            "long": [*cells, "x"],
+            "no id": ["", *cells[1:]],
+            "no date": [*cells[:2], "?"],
+            "early": [*cells[:2], "1999-01-01"],
+        }
         writer.writerow(change.get(kind, cells))
     return out.getvalue().encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))), len(kinds)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(file=damaged())
 def test_every_row_is_in_the_ledger_or_in_quarantine(
     tmp_path: Path, benchmark: Benchmark, source: Callable[..., Source], file: tuple[bytes, int]

@@ -18,7 +18,8 @@ FIRST, SECOND = JOBS / "upwork_2023-01-01.csv", JOBS / "upwork_2023-01-03.csv"
 SWELANCER = JOBS / "swelancer_issues.jsonl"
 
 pytestmark = pytest.mark.skipif(
-    not SWELANCER.exists(), reason="the real exports are not part of the repository and are not at hand")
+    not SWELANCER.exists(), reason="the real exports are not part of the repository and are not at hand"
+)
 
 
 def counts(lake: Lake, benchmark: Benchmark) -> tuple[int, int, int]:
@@ -35,12 +36,22 @@ def counts(lake: Lake, benchmark: Benchmark) -> tuple[int, int, int]:
     return total[0], total[1], total[2]
 
 
-@pytest.mark.parametrize(("path", "source", "expected"), [
-    (FIRST, "upwork_2023", (4994, 2191, 1723)), (SECOND, "upwork_2023", (4774, 2049, 1635)),
-    (SWELANCER, "swelancer", (567, 567, 402)),
-], ids=["first drop", "second drop", "issues"])
+@pytest.mark.parametrize(
+    ("path", "source", "expected"),
+    [
+        (FIRST, "upwork_2023", (4994, 2191, 1723)),
+        (SECOND, "upwork_2023", (4774, 2049, 1635)),
+        (SWELANCER, "swelancer", (567, 567, 402)),
+    ],
+    ids=["first drop", "second drop", "issues"],
+)
 def test_one_file(
-    lake: Lake, registry: Registry, benchmark: Benchmark, path: Path, source: str, expected: tuple[int, int, int]
+    lake: Lake,
+    registry: Registry,
+    benchmark: Benchmark,
+    path: Path,
+    source: str,
+    expected: tuple[int, int, int],
 ) -> None:
     (done,) = import_jobs(lake, [path], registry.source(source), benchmark)
     assert done.quarantined == 0
@@ -51,8 +62,16 @@ def test_both_drops_of_one_export(lake: Lake, registry: Registry, benchmark: Ben
     given = registry.source("upwork_2023")
     imports = import_jobs(lake, [SECOND, FIRST], given, benchmark)
     assert sum(i.rows for i in imports) == 4995 + 4996
-    assert import_jobs(lake, [FIRST, SECOND], given, benchmark) == imports[::-1], "a second import changes nothing"
+    assert import_jobs(lake, [FIRST, SECOND], given, benchmark) == imports[::-1], (
+        "a second import changes nothing"
+    )
     months = sorted({c for i in imports for c in i.cohorts})
-    assert sum(scenario.make(lake, benchmark, "job_posts", {"cohort": c}).num_rows for c in months) == 4994 + 4774 - 7
+    assert (
+        sum(scenario.make(lake, benchmark, "job_posts", {"cohort": c}).num_rows for c in months)
+        == 4994 + 4774 - 7
+    )
     assumed = lake.read("job_posts", columns=["assumed_fields"])["assumed_fields"].to_pylist()
-    assert all({"description", "completed_at", "status", "paid", "milestone_count", "price_changed"} <= set(a) for a in assumed)
+    assert all(
+        {"description", "completed_at", "status", "paid", "milestone_count", "price_changed"} <= set(a)
+        for a in assumed
+    )

@@ -33,19 +33,35 @@ def quarantined(lake: Lake) -> dict[int, str]:
 
 
 def test_a_rubric_is_taken_in_with_its_order_defaults_and_version(lake: Lake, drop: Drop) -> None:
-    (done,) = import_rubrics(lake, [drop("r.csv", HEAD + "j1,b,2,Second,Optional,\nj1, a ,1, First ,,mo\nj1,c,,Last,PITFALL,\n")])
-    assert sorted(criteria(lake)) == [("j1", "a", 1, "First", "critical"), ("j1", "b", 2, "Second", "optional"),
-                                      ("j1", "c", 3, "Last", "pitfall")]
+    (done,) = import_rubrics(
+        lake, [drop("r.csv", HEAD + "j1,b,2,Second,Optional,\nj1, a ,1, First ,,mo\nj1,c,,Last,PITFALL,\n")]
+    )
+    assert sorted(criteria(lake)) == [
+        ("j1", "a", 1, "First", "critical"),
+        ("j1", "b", 2, "Second", "optional"),
+        ("j1", "c", 3, "Last", "pitfall"),
+    ]
     assert (done.rows, done.quarantined) == (3, 0)
     assert len({r["rubric_version"] for r in lake.read("rubric_exports").to_pylist()}) == 1
 
 
-@pytest.mark.parametrize(("bad", "code"), [
-    ("j1,,2,T,,", "missing_criterion_id"), ("j1,a,2,T,,", "duplicate_criterion"), ("j1,b,2, ,,", "missing_text"),
-    ("j1,b,2,T,vital,", "bad_importance"), ("j1,b,1.5,T,,", "bad_position"), ("j1,b,nan,T,,", "bad_position"),
-    ("j1,b,2,T", "bad_row"), ("j1,b,2,T,,,too,long", "bad_row"), (",b,2,T,,", "missing_job_id"),
-])
-def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(lake: Lake, drop: Drop, bad: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        ("j1,,2,T,,", "missing_criterion_id"),
+        ("j1,a,2,T,,", "duplicate_criterion"),
+        ("j1,b,2, ,,", "missing_text"),
+        ("j1,b,2,T,vital,", "bad_importance"),
+        ("j1,b,1.5,T,,", "bad_position"),
+        ("j1,b,nan,T,,", "bad_position"),
+        ("j1,b,2,T", "bad_row"),
+        ("j1,b,2,T,,,too,long", "bad_row"),
+        (",b,2,T,,", "missing_job_id"),
+    ],
+)
+def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(
+    lake: Lake, drop: Drop, bad: str, code: str
+) -> None:
     (done,) = import_rubrics(lake, [drop("r.csv", HEAD + f"j1,a,1,A,,\n{bad}\nj10,a,1,A,,\n")])
     of_nobody = code == "missing_job_id"
     assert {c[0] for c in criteria(lake)} == ({"j1", "j10"} if of_nobody else {"j10"})
@@ -54,7 +70,10 @@ def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(lake: Lake, drop: Dr
 
 
 def test_a_line_of_json_that_is_cut_short_holds_its_rubric_back(lake: Lake, drop: Drop) -> None:
-    rows = [json.dumps({"job_id": j, "criterion_id": c, "text": "T"}) for j, c in (("j1", "a"), ("j1", "b"), ("j2", "a"))]
+    rows = [
+        json.dumps({"job_id": j, "criterion_id": c, "text": "T"})
+        for j, c in (("j1", "a"), ("j1", "b"), ("j2", "a"))
+    ]
     rows[1] = rows[1][:-3]
     import_rubrics(lake, [drop("r.jsonl", "\n".join(rows))])
     assert {c[0] for c in criteria(lake)} == {"j2"}
@@ -65,17 +84,25 @@ def test_a_workbook_is_read_like_any_other_file(lake: Lake, drop: Drop) -> None:
     sink = io.BytesIO()
     with xlsxwriter.Workbook(sink, {"in_memory": True}) as book:
         sheet = book.add_worksheet()
-        for i, row in enumerate([["Job_ID", "criterion_id", "text", "position", "note"], [4711, "a", "T", 1, "aside"],
-                                 ["j2", "b", "=1+1", None, None]]):
+        table: list[list[Any]] = [
+            ["Job_ID", "criterion_id", "text", "position", "note"],
+            [4711, "a", "T", 1, "aside"],
+            ["j2", "b", "=1+1", None, None],
+        ]
+        for i, row in enumerate(table):
             for column, value in enumerate(row):
                 if value is not None:
-                    sheet.write_string(i, column, value) if isinstance(value, str) else sheet.write(i, column, value)
+                    sheet.write_string(i, column, value) if isinstance(value, str) else sheet.write(
+                        i, column, value
+                    )
     (done,) = import_rubrics(lake, [drop("r.xlsx", sink.getvalue())])
     assert sorted(criteria(lake)) == [("4711", "a", 1, "T", "critical"), ("j2", "b", 1, "=1+1", "critical")]
     assert done.unmapped_columns == ("note",)
 
 
-def test_the_same_file_counts_once_and_a_corrected_one_is_current(lake: Lake, drop: Drop, benchmark: Benchmark) -> None:
+def test_the_same_file_counts_once_and_a_corrected_one_is_current(
+    lake: Lake, drop: Drop, benchmark: Benchmark
+) -> None:
     scenario.take_in(lake, "jobs", "job_exports", [scenario.post("j1")])
     first = drop("1.csv", HEAD + "j1,a,1,A,,\nj1,b,2,B,,\n")
     (done,) = import_rubrics(lake, [first])
@@ -88,8 +115,13 @@ def test_the_same_file_counts_once_and_a_corrected_one_is_current(lake: Lake, dr
 
 
 @pytest.mark.parametrize("column", ["job_id", "criterion_id", "text"])
-def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(lake: Lake, drop: Drop, column: str) -> None:
-    good, bad = drop("good.csv", HEAD + "j1,a,1,A,,\n"), drop("bad.csv", HEAD.replace(column, "x") + "1,2,3,4,5,6\n")
+def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(
+    lake: Lake, drop: Drop, column: str
+) -> None:
+    good, bad = (
+        drop("good.csv", HEAD + "j1,a,1,A,,\n"),
+        drop("bad.csv", HEAD.replace(column, "x") + "1,2,3,4,5,6\n"),
+    )
     with pytest.raises(UserError, match=f"bad.csv lacks the column '{column}'"):
         import_rubrics(lake, [good, bad])
     assert not lake.root.exists()
@@ -101,9 +133,14 @@ def versions(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def test_the_version_changes_with_text_order_and_importance_and_with_nothing_else() -> None:
-    base = [{"_row": i, "job_id": "j", "criterion_id": c, "text": c, "position": str(i)} for i, c in enumerate("ab", 1)]
+    base: list[dict[str, Any]] = [
+        {"_row": i, "job_id": "j", "criterion_id": c, "text": c, "position": str(i)}
+        for i, c in enumerate("ab", 1)
+    ]
     (version,) = versions(base)
-    assert versions([r | {"author": "mo", "_row": r["_row"] + 5, "importance": "CRITICAL"} for r in base]) == {version}
+    assert versions(
+        [r | {"author": "mo", "_row": r["_row"] + 5, "importance": "CRITICAL"} for r in base]
+    ) == {version}
     for change in ({"text": "other"}, {"importance": "optional"}, {"position": "9"}, {"criterion_id": "z"}):
         assert versions([base[0] | change, base[1]]) != {version}, change
 
@@ -112,12 +149,28 @@ WORDS = st.sampled_from(["", " ", "a", "b", "1", "2.5", "nan", "critical", "Opti
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
-@given(st.lists(st.fixed_dictionaries({"job_id": st.sampled_from(["j1", "j2", " ", ""]), "criterion_id": WORDS,
-                                       "text": WORDS, "importance": WORDS, "position": WORDS}), max_size=8))
-def test_every_row_is_a_criterion_or_rejected_and_no_rubric_is_split(given_rows: list[dict[str, str]]) -> None:
-    rows = [row | {"_row": i} for i, row in enumerate(given_rows, 1)]
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "job_id": st.sampled_from(["j1", "j2", " ", ""]),
+                "criterion_id": WORDS,
+                "text": WORDS,
+                "importance": WORDS,
+                "position": WORDS,
+            }
+        ),
+        max_size=8,
+    )
+)
+def test_every_row_is_a_criterion_or_rejected_and_no_rubric_is_split(
+    given_rows: list[dict[str, str]],
+) -> None:
+    rows: list[dict[str, Any]] = [row | {"_row": i} for i, row in enumerate(given_rows, 1)]
     good, rejected = check_rubrics(rows)
-    assert sorted([g["source_row"] for g in good] + [r.row or 0 for r in rejected]) == [r["_row"] for r in rows]
+    assert sorted([g["source_row"] for g in good] + [r.row or 0 for r in rejected]) == [
+        r["_row"] for r in rows
+    ]
     for job in {g["job_id"] for g in good}:
         mine = [g for g in good if g["job_id"] == job]
         assert len(mine) == sum((r["job_id"] or "").strip() == job for r in rows)

@@ -1,4 +1,4 @@
-"""The SQL of the results: against a world worked out by hand, and against a slow direct reading of the definitions."""
+"""The SQL of the results: against a hand-made world, and against a slow reading of the definitions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,13 @@ from statsmodels.stats.proportion import proportion_confint
 from hapi_pipeline import engine
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Benchmark
+from hapi_pipeline.resources import constant_relations
 from hapi_pipeline.rounds import ROUND, ROUNDS
 from tests import scenario
 from tests.scenario import ALPHA, BETA, COHORT, COUNTS
 
 CELL = {"cohort": COHORT, "model": ALPHA}
 RULES = ("all_criteria", "required_criteria")
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, benchmark: Benchmark) -> Lake:
-    lake = Lake(tmp_path_factory.mktemp("results") / "lake")
-    scenario.build(lake, scenario.rules(benchmark))
-    return lake
 
 
 def rows(lake: Lake, table: str) -> list[dict[str, Any]]:
@@ -37,8 +31,14 @@ def rows(lake: Lake, table: str) -> list[dict[str, Any]]:
 
 def test_outcomes_are_those_worked_out_by_hand(world: Lake) -> None:
     assert {
-        (r["model"], r["round"], r["job_id"]): (r["outcome"], r["all_criteria"], r["required_criteria"], r["n_passed"],
-                                                r["disagreement"], r["near_miss"])
+        (r["model"], r["round"], r["job_id"]): (
+            r["outcome"],
+            r["all_criteria"],
+            r["required_criteria"],
+            r["n_passed"],
+            r["disagreement"],
+            r["near_miss"],
+        )
         for r in rows(world, "attempt_outcomes")
     } == scenario.OUTCOMES
 
@@ -73,8 +73,10 @@ def test_coarser_tables_are_sums(world: Lake, table: str, by: tuple[str, ...]) -
     for r in rows(world, "completion_rates"):
         key = tuple(r[k] for k in ("model", "round", "rule", *by))
         summed[key] = [a + r[c] for a, c in zip(summed.get(key, [0] * len(COUNTS)), COUNTS, strict=True)]
-    assert summed == {tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS]
-                      for r in rows(world, table)}
+    assert summed == {
+        tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS]
+        for r in rows(world, table)
+    }
 
 
 def test_the_leaderboard_ranks_by_rate_and_counts_what_every_attempt_on_the_path_cost(world: Lake) -> None:
@@ -85,11 +87,17 @@ def test_the_leaderboard_ranks_by_rate_and_counts_what_every_attempt_on_the_path
     assert (first[ALPHA]["n_attempts"], first[ALPHA]["cost_usd"]) == (4, pytest.approx(1.0))
     later = board[ALPHA, "feedback_1", "required_criteria"]
     assert (later["n_attempts"], later["cost_usd"]) == (6, pytest.approx(1.25))
-    assert (first[ALPHA]["cohorts"], first[ALPHA]["first_cohort"], first[ALPHA]["last_cohort"]) == (1, COHORT, COHORT)
+    assert (first[ALPHA]["cohorts"], first[ALPHA]["first_cohort"], first[ALPHA]["last_cohort"]) == (
+        1,
+        COHORT,
+        COHORT,
+    )
 
 
 def test_ties_share_a_rank(world: Lake) -> None:
-    alone = [r for r in rows(world, "leaderboard") if (r["round"], r["rule"]) == ("agent_alone", "all_criteria")]
+    alone = [
+        r for r in rows(world, "leaderboard") if (r["round"], r["rule"]) == ("agent_alone", "all_criteria")
+    ]
     assert [(r["n_completed"], r["rank"]) for r in alone] == [(1, 1), (1, 1)]
 
 
@@ -121,7 +129,9 @@ def test_a_verdict_on_an_older_rubric_or_by_a_superseded_hand_does_not_count(lak
 def test_what_a_simulated_grader_says_is_marked_simulated(lake: Lake) -> None:
     one = attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]})
     assert outcome(lake, one)["simulated"] is False
-    assert outcome(lake, attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]}, simulated=True))["simulated"]
+    assert outcome(lake, attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]}, simulated=True))[
+        "simulated"
+    ]
 
 
 def test_an_attempt_without_files_is_complete_under_no_rule(lake: Lake) -> None:
@@ -131,17 +141,24 @@ def test_an_attempt_without_files_is_complete_under_no_rule(lake: Lake) -> None:
 
 
 def test_adjudicators_who_disagree_leave_it_unknown(lake: Lake) -> None:
-    votes = [("c1", "ann", True), ("c1", "judge", True), ("c1", "judge", False)]
+    votes: Fate = [("c1", "ann", True), ("c1", "judge", True), ("c1", "judge", False)]
     found = outcome(lake, attempt_rows({("agent_alone", "j1"): votes}))
     assert (found["outcome"], found["all_criteria"], found["disagreement"]) == ("pending", None, True)
 
 
 def test_the_newest_verdict_of_each_grader_is_current(lake: Lake) -> None:
-    votes: list[scenario.Vote] = [("c1", "ann", True), ("c1", "ann", False), ("c1", "bob", True), ("c1", "ann", None)]
+    votes: list[scenario.Vote] = [
+        ("c1", "ann", True),
+        ("c1", "ann", False),
+        ("c1", "bob", True),
+        ("c1", "ann", None),
+    ]
     attempts = scenario.table_of("attempts", [scenario.attempt(ALPHA, "agent_alone", "j1", cohort="2026-04")])
     # numbers run backwards: the first one listed is the latest
-    exports = [scenario.verdict(f"{ALPHA} agent_alone j1", ALPHA, "agent_alone", "j1", vote, 9 - i)
-               for i, vote in enumerate(votes)]
+    exports = [
+        scenario.verdict(f"{ALPHA} agent_alone j1", ALPHA, "agent_alone", "j1", vote, 9 - i)
+        for i, vote in enumerate(votes)
+    ]
     relations = {"attempts": attempts, "verdict_exports": scenario.table_of("verdict_exports", exports)}
     found = engine.run(lake, engine.query("verdicts"), {}, {}, relations).to_pylist()
     assert {(v["grader"], v["passed"]) for v in found if v["is_current"]} == {("ann", True), ("bob", True)}
@@ -153,7 +170,10 @@ def test_the_newest_verdict_of_each_grader_is_current(lake: Lake) -> None:
 
 def wilson(pairs: Sequence[tuple[int, int]]) -> list[tuple[float | None, float | None]]:
     with engine.connect() as connection:
-        connection.register("pairs", pa.table({"i": range(len(pairs)), "x": [x for x, _ in pairs], "n": [n for _, n in pairs]}))
+        connection.register(
+            "pairs",
+            pa.table({"i": range(len(pairs)), "x": [x for x, _ in pairs], "n": [n for _, n in pairs]}),
+        )
         return connection.execute("SELECT wilson_lo(x, n), wilson_hi(x, n) FROM pairs ORDER BY i").fetchall()
 
 
@@ -161,17 +181,19 @@ def test_wilson_limits_are_those_of_statsmodels() -> None:
     pairs = [(x, n) for n in (*range(1, 61), 322, 5000, 10**6) for x in {0, 1, n // 3, n // 2, n - 1, n}]
     for (x, n), (lo, hi) in zip(pairs, wilson(pairs), strict=True):
         expected = proportion_confint(x, n, alpha=0.05, method="wilson")
-        assert (lo, hi) == (pytest.approx(expected[0], abs=1e-9), pytest.approx(expected[1], abs=1e-9)), (x, n)
+        assert [lo, hi] == pytest.approx(list(expected), abs=1e-9), (x, n)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(st.lists(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1))
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    st.lists(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1)
+)
 def test_wilson_limits_hold_the_share_and_stay_within_zero_and_one(pairs: list[tuple[int, int]]) -> None:
     for (x, n), (lo, hi) in zip(pairs, wilson(pairs), strict=True):
         assert lo is not None
         assert hi is not None
         assert 0 <= lo <= x / n <= hi <= 1
-        assert (lo, hi) == tuple(pytest.approx(v, abs=1e-9) for v in proportion_confint(x, n, method="wilson"))
+        assert [lo, hi] == pytest.approx(list(proportion_confint(x, n, method="wilson")), abs=1e-9)
 
 
 def test_there_is_no_interval_of_nothing() -> None:
@@ -195,14 +217,36 @@ def relations_of(world: Any) -> dict[str, pa.Table]:
     for (round_, job), fate in fates.items():
         attempts.append(scenario.attempt(ALPHA, round_, job, **scenario._fate(fate)))
         if not isinstance(fate, str):
-            verdicts += [scenario.verdict(f"{ALPHA} {round_} {job}", ALPHA, round_, job, vote, number,
-                                          **(changes[0] if changes else {}))
-                         for number, vote in enumerate(fate)]
-    posts = [scenario.post(job, category=category) | {"rubric_version": "r1", "n_criteria": len(criteria)}
-             for job, category in jobs.items()]
-    rubrics = [scenario.criterion(job, c, importance) | {"cohort": COHORT} for job in jobs for c, importance in criteria.items()]
-    return {name: scenario.table_of(name, rows) for name, rows in (
-        ("attempts", attempts), ("verdicts", verdicts), ("benchmark_jobs", posts), ("rubrics", rubrics))}
+            verdicts += [
+                scenario.verdict(
+                    f"{ALPHA} {round_} {job}",
+                    ALPHA,
+                    round_,
+                    job,
+                    vote,
+                    number,
+                    **(changes[0] if changes else {}),
+                )
+                for number, vote in enumerate(fate)
+            ]
+    posts = [
+        scenario.post(job, category=category) | {"rubric_version": "r1", "n_criteria": len(criteria)}
+        for job, category in jobs.items()
+    ]
+    rubrics = [
+        scenario.criterion(job, c, importance) | {"cohort": COHORT}
+        for job in jobs
+        for c, importance in criteria.items()
+    ]
+    return {
+        name: scenario.table_of(name, rows)
+        for name, rows in (
+            ("attempts", attempts),
+            ("verdicts", verdicts),
+            ("benchmark_jobs", posts),
+            ("rubrics", rubrics),
+        )
+    }
 
 
 def outcome(lake: Lake, world: Any) -> dict[str, Any]:
@@ -228,8 +272,10 @@ def completeness(fate: Fate, criteria: Mapping[str, str]) -> dict[str, bool | No
         return dict.fromkeys(RULES)
     answers = {c: decided(v) for c, v in votes.items()}
     required = {c: a for c, a in answers.items() if criteria[c] in ("critical", "important")}
-    return {rule: False if False in found.values() else None if None in found.values() else True
-            for rule, found in zip(RULES, (answers, required), strict=True)}
+    return {
+        rule: False if False in found.values() else None if None in found.values() else True
+        for rule, found in zip(RULES, (answers, required), strict=True)
+    }
 
 
 def counted(world: World) -> dict[tuple[str, str, str], dict[str, int]]:
@@ -259,31 +305,49 @@ def counted(world: World) -> dict[tuple[str, str, str], dict[str, int]]:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     jobs = {f"j{i}": draw(st.sampled_from(["A", "B", None])) for i in range(draw(st.integers(1, 4)))}
-    criteria = {f"c{i}": draw(st.sampled_from(["critical", "important", "optional", "pitfall"]))
-                for i in range(1, draw(st.integers(1, 3)) + 1)}
-    vote = st.tuples(st.sampled_from(sorted(criteria)), st.sampled_from(["ann", "bob", "judge"]),
-                     st.sampled_from([True, True, False, None]))
+    criteria = {
+        f"c{i}": draw(st.sampled_from(["critical", "important", "optional", "pitfall"]))
+        for i in range(1, draw(st.integers(1, 3)) + 1)
+    }
+    vote = st.tuples(
+        st.sampled_from(sorted(criteria)),
+        st.sampled_from(["ann", "bob", "judge"]),
+        st.sampled_from([True, True, False, None]),
+    )
     # one verdict of a grader on a criterion is current; half of the attempts are judged on every criterion
     some = st.lists(vote, max_size=6, unique_by=lambda v: v[:2])
     full = st.tuples(*(st.sampled_from([True, True, True, False, None]) for _ in criteria)).map(
-        lambda answers: [(c, "ann", a) for c, a in zip(criteria, answers, strict=True)])
+        lambda answers: [(c, "ann", a) for c, a in zip(criteria, answers, strict=True)]
+    )
     fate = st.one_of(full, full, some, st.sampled_from(["infra", "no files"]))
-    places = draw(st.sets(st.tuples(st.sampled_from([r.name for r in ROUNDS]), st.sampled_from(sorted(jobs))), max_size=12))
+    places = draw(
+        st.sets(
+            st.tuples(st.sampled_from([r.name for r in ROUNDS]), st.sampled_from(sorted(jobs))), max_size=12
+        )
+    )
     return jobs, criteria, {place: draw(fate) for place in sorted(places)}
 
 
-@settings(derandomize=True, deadline=None, max_examples=60,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(world=worlds())
-def test_rates_agree_with_a_direct_reading_of_the_definitions(lake: Lake, benchmark: Benchmark, world: World) -> None:
+def test_rates_agree_with_a_direct_reading_of_the_definitions(
+    lake: Lake, benchmark: Benchmark, world: World
+) -> None:
     everything = dataclasses.replace(benchmark, rounds=tuple(ROUND))
-    given_ = relations_of(world) | scenario.constant_relations(everything)
+    given_ = relations_of(world) | constant_relations(everything)
     outcomes = engine.run(lake, engine.query("attempt_outcomes"), CELL, {}, given_)
     complete = {(o["round"], o["job_id"]): {rule: o[rule] for rule in RULES} for o in outcomes.to_pylist()}
     assert complete == {key: completeness(fate, world[1]) for key, fate in world[2].items()}
     given_ |= {"attempt_outcomes": outcomes}
     rates = engine.run(lake, engine.query("completion_rates"), CELL, CELL, given_).to_pylist()
-    assert {(r["round"], r["category"], r["rule"]): {c: r[c] for c in COUNTS} for r in rates} == counted(world)
+    assert {(r["round"], r["category"], r["rule"]): {c: r[c] for c in COUNTS} for r in rates} == counted(
+        world
+    )
     for r in rates:
         assert r["n_eligible"] == r["n_graded"] + r["n_pending"] + r["n_infra"] + r["n_unattempted"]
         assert r["n_completed"] <= r["n_graded"]
