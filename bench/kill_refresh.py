@@ -3,9 +3,9 @@
     python bench/kill_refresh.py [--kills 10] [--import-kills 4] [--models 2] [--seed 0] [--work DIR]
 
 One month of the bundled sample is refreshed, graded by the simulated graders and refreshed again; these
-commands are killed, and so are imports. Reported: the tables that differ (timestamps, seconds and run ids aside), keys
-billed twice by the simulated provider, requests that were replayed, processes left over, and what lies about
-that no table counts. Exit code 0 when tables are equal, nothing was billed twice, no process outlived its
+commands are killed, and so are imports. Reported: tables that differ (timestamps, seconds and run ids aside),
+keys billed twice by the simulated provider, requests that were replayed, processes left over, and what lies
+about that no table counts. Exit code 0 when tables are equal, nothing was billed twice, no process outlived its
 parent and every command went on to its end.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -39,7 +40,7 @@ MONTH = "2026-08"
 LEFT_OUT = {"imported_at", "finished_at", "issued_at", "seconds"}
 """Columns that rightly differ between two runs."""
 GRADED_ON = date(2026, 9, 15)
-_ORPHAN_SECONDS = 3.0
+_ORPHAN_SECONDS = 10.0
 _STUCK_SECONDS = 400.0
 
 
@@ -81,9 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(work: Path, given: argparse.Namespace, dice: random.Random) -> int:
     print(f"building homes in {work}", flush=True)
     base, calm, times = _undisturbed(work, given.models)
-    print(
-        "undisturbed: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()), flush=True
-    )
+    print("undisturbed: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items()), flush=True)
     wanted, tally = tables_of(calm), Tally()
     lives = 0
     while tally.kills < given.kills:
@@ -105,9 +104,7 @@ def _undisturbed(work: Path, models: int) -> tuple[Path, Home, dict[str, float]]
     base, times = work / "base", {}
     home = Home(base).ensure()
     _set_up(home, models)
-    _timed(
-        Home(work / "warm"), "import", "jobs", *_job_files(), "--source", "sample_market"
-    )  # caches of the disk
+    _timed(Home(work / "warm"), "import", "jobs", *_job_files(), "--source", "sample_market")  # caches of the disk
     times["import jobs"] = _timed(home, "import", "jobs", *_job_files(), "--source", "sample_market")
     _timed(home, "import", "rubrics", str(shipped("data/sample") / f"rubrics_{MONTH}.csv"))
     calm = _copy(base, work / "calm")
@@ -152,9 +149,7 @@ def _command(home: Home, *words: str) -> list[str]:
 
 def _start(home: Home, *words: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(project_root())}
-    return subprocess.Popen(
-        _command(home, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
+    return subprocess.Popen(_command(home, *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
 
 
 def _finish(home: Home, *words: str) -> tuple[int, str]:
@@ -185,33 +180,51 @@ def _killed(home: Home, after: float, tally: Tally, *words: str) -> bool:
             tally.refused.append(f"{' '.join(words[:2])}: exit {process.returncode}: {said.decode()[-300:]}")
         return False
     except subprocess.TimeoutExpired:
+        started = _children(process.pid)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     tally.kills += 1
     tally.moments.append(f"{' '.join(words[:2])[:16].strip()} @{after:.1f}s")
-    tally.orphans += _orphans(home)
+    tally.orphans += len(_orphans(started))
     _readable(home, tally)
     return True
 
 
-def _orphans(home: Home) -> int:
-    """Processes that still work on a home some seconds after its command was killed."""
-    deadline, left = time.monotonic() + _ORPHAN_SECONDS, 1
+def _children(pid: int) -> list[int]:
+    """The processes below a process, and those below these."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parents.setdefault(int(_state(path)[1]), []).append(int(path.parent.name))
+    found, look = [], [pid]
+    while look:
+        found += (below := parents.get(look.pop(), []))
+        look += below
+    return found
+
+
+def _state(path: Path) -> list[str]:
+    """The fields of /proc/PID/stat after the name: state, parent, ..."""
+    return path.read_text("utf-8", "replace").rpartition(")")[2].split()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return _state(Path(f"/proc/{pid}/stat"))[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _orphans(pids: Sequence[int]) -> list[int]:
+    """Those of a killed command's processes that have not ended by themselves some seconds later; now they are."""
+    deadline, left = time.monotonic() + _ORPHAN_SECONDS, list(pids)
     while left and time.monotonic() < deadline:
         time.sleep(0.1)
-        left = sum(str(home.root).encode() in line for line in _command_lines())
+        left = [pid for pid in left if _alive(pid)]
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return left
-
-
-def _command_lines() -> list[bytes]:
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if int(path.parent.name) != os.getpid():
-                lines.append(path.read_bytes())
-        except OSError:
-            continue  # it has ended meanwhile
-    return lines
 
 
 def _readable(home: Home, tally: Tally) -> None:
@@ -280,9 +293,7 @@ def tables_of(home: Home) -> dict[str, list[str]]:
     return found
 
 
-def _compare(
-    home: Home, wanted: dict[str, list[str]], tally: Tally, names: Sequence[str] = tuple(TABLES)
-) -> None:
+def _compare(home: Home, wanted: dict[str, list[str]], tally: Tally, names: Sequence[str] = tuple(TABLES)) -> None:
     found = tables_of(home)
     for name in names:
         if found[name] != wanted[name]:
@@ -319,9 +330,7 @@ def _leftovers(home: Home) -> collections.Counter[str]:
             if name.endswith((".part", ".new", ".yaml.new")):
                 kinds[f"{'/'.join(where) or '.'}/*{Path(name).suffix}"] += 1
     known = {Path(r).name for (r,) in _ask(home, "SELECT folder FROM packets")}
-    kinds["packets without a row"] += len(
-        {p.name for p in home.packets.iterdir() if p.name[0] != "."} - known
-    )
+    kinds["packets without a row"] += len({p.name for p in home.packets.iterdir() if p.name[0] != "."} - known)
     kinds["attempts without a result"] += sum(
         not (folder / "result.json").exists() for folder in home.attempts.glob("*/*/*-at_*")
     )

@@ -101,9 +101,7 @@ def presidio_runner() -> Callable[[Sequence[str]], Found] | None:
     engine = AnalyzerEngine(nlp_engine=BlankEngine(), supported_languages=["en"])
 
     def run(texts: Sequence[str]) -> Found:
-        return [
-            {LABELS[r.entity_type] for r in engine.analyze(t, "en") if r.entity_type in LABELS} for t in texts
-        ]
+        return [{LABELS[r.entity_type] for r in engine.analyze(t, "en") if r.entity_type in LABELS} for t in texts]
 
     return run
 
@@ -153,9 +151,7 @@ def source_table(rows: list[Row], results: dict[str, Found]) -> Table:
     return table
 
 
-def negative_table(
-    title: str, rows: list[Row], results: dict[str, Found], names_count: bool = False
-) -> Table:
+def negative_table(title: str, rows: list[Row], results: dict[str, Found], names_count: bool = False) -> Table:
     """Texts without personal data in which something was found, by kind of text."""
     table = Table(title=title)
     for column in ("kind", "texts", *(f"{name} flagged" for name in results)):
@@ -182,9 +178,7 @@ def type_scope_table(rows: list[Row], results: dict[str, Found]) -> Table:
         for kind in wanted_types(row) if not row["has_pii"] else ():
             places[kind].append(i)
     for kind, at in sorted(places.items()):
-        table.add_row(
-            kind, str(len(at)), *(str(sum(kind in found[i] for i in at)) for found in results.values())
-        )
+        table.add_row(kind, str(len(at)), *(str(sum(kind in found[i] for i in at)) for found in results.values()))
     return table
 
 
@@ -218,9 +212,7 @@ def timed(console: Console, name: str, run: Callable[[Sequence[str]], Found], te
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labelled", nargs="?", type=Path, default=DEFAULT)
     parser.add_argument(
         "--misses", action="store_true", help="also print the texts that were missed or wrongly flagged"
@@ -250,8 +242,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     lenient, lenient_results = subset(rows, results, lambda r: r["scope"] == "lenient")
     for name, found in lenient_results.items():
         console.print(
-            f"scope lenient: {name} finds {sum('phone' in f for f in found)} of "
-            f"{len(lenient)} phone groupings"
+            f"scope lenient: {name} finds {sum('phone' in f for f in found)} of {len(lenient)} phone groupings"
         )
     decisions = Counter(decide(findings) for findings in scan_texts([r["text"] for r in negatives[0]]))
     console.print("decisions on hard negatives:", dict(decisions))

@@ -29,7 +29,10 @@ def monthly_refresh(curate: "UnresolvedAssetJobDefinition") -> dg.ScheduleDefini
     """On the second of each month: curate the month that has just closed."""
 
     @dg.schedule(
-        name="monthly_refresh", job=curate, cron_schedule="0 6 2 * *", execution_timezone="UTC",
+        name="monthly_refresh",
+        job=curate,
+        cron_schedule="0 6 2 * *",
+        execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Curates the month that has just closed; attempts, packets and results follow from it.",
     )
@@ -49,11 +52,16 @@ def followers(
     """The sensors that carry a monthly refresh on: from curation to attempts, from attempts to the summaries."""
 
     @dg.run_status_sensor(
-        name="attempt_the_new_month", run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[curate],
-        request_job=evaluate, default_status=dg.DefaultSensorStatus.RUNNING,
+        name="attempt_the_new_month",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitored_jobs=[curate],
+        request_job=evaluate,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Has every model attempt the month that the schedule has just curated.",
     )
-    def attempt_the_new_month(context: dg.RunStatusSensorContext, hapi: HapiHome) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    def attempt_the_new_month(
+        context: dg.RunStatusSensorContext, hapi: HapiHome
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         cohort = context.dagster_run.tags.get(MONTHLY)
         if cohort is None:
             yield dg.SkipReason("not part of a monthly refresh")
@@ -69,8 +77,11 @@ def followers(
                 )
 
     @dg.run_status_sensor(
-        name="summarise_the_new_month", run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[evaluate],
-        request_job=summarise, default_status=dg.DefaultSensorStatus.RUNNING,
+        name="summarise_the_new_month",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitored_jobs=[evaluate],
+        request_job=summarise,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Remakes the tables over all months after a model's attempts at the new month.",
     )
     def summarise_the_new_month(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
@@ -79,8 +90,11 @@ def followers(
         return dg.RunRequest(run_key=context.dagster_run.run_id)
 
     @dg.run_status_sensor(
-        name="check_the_new_month", run_status=dg.DagsterRunStatus.SUCCESS, monitored_jobs=[curate],
-        request_job=quality, default_status=dg.DefaultSensorStatus.RUNNING,
+        name="check_the_new_month",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        monitored_jobs=[curate],
+        request_job=quality,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Holds the benchmark's jobs against their data quality suite once a new month has joined them.",
     )
     def check_the_new_month(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:

@@ -53,39 +53,65 @@ def entry() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument("--home", metavar="DIR", default=argparse.SUPPRESS,
-                      help="folder of the deployment (default: HAPI_HOME, else data/)")
-    parser = argparse.ArgumentParser(prog="hapi", parents=[home], description=__doc__.splitlines()[0] if __doc__ else "")
+    home.add_argument(
+        "--home",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="folder of the deployment (default: HAPI_HOME, else data/)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="hapi", parents=[home], description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("--version", action="version", version=f"hapi {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, run: Command, help: str, within: argparse._SubParsersAction[argparse.ArgumentParser] = commands
-            ) -> argparse.ArgumentParser:
+    def add(
+        name: str,
+        run: Command,
+        help: str,
+        within: argparse._SubParsersAction[argparse.ArgumentParser] = commands,
+    ) -> argparse.ArgumentParser:
         command = within.add_parser(name, parents=[home], help=help, description=help)
         command.set_defaults(run=run)
         return command
 
-    demo_command = add("demo", demo, "Run everything on the bundled simulated sample, offline (in data/demo unless --home).")
+    demo_command = add(
+        "demo", demo, "Run everything on the bundled simulated sample, offline (in data/demo unless --home)."
+    )
     demo_command.add_argument("--fresh", action="store_true", help="delete this demo home and start over")
     add("init", init, "Make a home: a folder with its own rules, models and data.")
 
     what = commands.add_parser("import", help="Take in files: jobs, rubrics, verdicts, attempts.").add_subparsers(
-        metavar="KIND", required=True)
+        metavar="KIND", required=True
+    )
     jobs = add("jobs", import_jobs, "Import job exports (CSV, JSON lines, Parquet, gzipped or not).", what)
     jobs.add_argument("files", nargs="+", type=Path, metavar="FILE")
     jobs.add_argument("--source", required=True, metavar="NAME", help="source definition in registry/sources/")
     rubrics = add("rubrics", import_rubrics, "Import rubrics (long CSV, JSON lines or xlsx).", what)
     rubrics.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    verdicts = add("verdicts", import_verdicts, "Import verdicts (packet workbooks, their CSV twins, long CSV, JSON lines).", what)
+    verdicts = add(
+        "verdicts",
+        import_verdicts,
+        "Import verdicts (packet workbooks, their CSV twins, long CSV, JSON lines).",
+        what,
+    )
     verdicts.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    attempts = add("attempts", import_attempts, "Import an external agent's work: a folder with a JSONL manifest.", what)
-    attempts.add_argument("folder", type=Path, metavar="DIR", help="holds manifest.jsonl and the deliverables that it names")
+    attempts = add(
+        "attempts", import_attempts, "Import an external agent's work: a folder with a JSONL manifest.", what
+    )
+    attempts.add_argument(
+        "folder", type=Path, metavar="DIR", help="holds manifest.jsonl and the deliverables that it names"
+    )
 
     refreshed = add("refresh", refresh, "Bring a month, or all that changed, up to date: curation, rounds, results.")
     refreshed.add_argument("--cohort", metavar="YYYY-MM", help="this month only, even if nothing changed")
-    refreshed.add_argument("--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD")
+    refreshed.add_argument(
+        "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
+    )
 
-    models_command = add("models", models, "List the models with what each has and lacks; also: models add, models retire.")
+    models_command = add(
+        "models", models, "List the models with what each has and lacks; also: models add, models retire."
+    )
     actions = models_command.add_subparsers(metavar="ACTION")
     new = add("add", models_add, "Register a model.", actions)
     new.add_argument("name", metavar="NAME")
@@ -104,16 +130,28 @@ def _parser() -> argparse.ArgumentParser:
     backfilled = add("backfill", backfill, "Make a model's missing attempts over all months.")
     backfilled.add_argument("--model", required=True, metavar="NAME")
     backfilled.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
-    backfilled.add_argument("--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD")
-    backfilled.add_argument("--dry-run", action="store_true", help="only say what would be done and what it is likely to cost")
+    backfilled.add_argument(
+        "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
+    )
+    backfilled.add_argument(
+        "--dry-run", action="store_true", help="only say what would be done and what it is likely to cost"
+    )
 
     packed = add("packets", packets, "Copy the packets that still need grading to a folder, for graders.")
     packed.add_argument("--model", metavar="NAME", help="only attempts of this model")
     packed.add_argument("--round", metavar="NAME", help=f"only this round: {', '.join(ROUND)}")
-    packed.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to; packets there already are left alone")
+    packed.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="where to; packets there already are left alone",
+    )
 
     asked = add("query", query, "Ask every table of the lake in SQL, read-only.")
-    asked.add_argument("sql", metavar="SELECT", help="e.g. \"SELECT * FROM leaderboard\"; the tables: docs/data_dictionary.md")
+    asked.add_argument(
+        "sql", metavar="SELECT", help='e.g. "SELECT * FROM leaderboard"; the tables: docs/data_dictionary.md'
+    )
     asked.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
 
     scanned = add("pii", pii, "Scan a CSV, JSON lines or Parquet file for personal data: one JSON line a row.")
@@ -172,8 +210,11 @@ def demo(arguments: argparse.Namespace, home: Home) -> int:
     """The main job on the bundled sample."""
     from hapi_pipeline.demo import run_demo
 
-    chosen = Home(Path(arguments.home).expanduser().resolve()) if "home" in arguments else Home(
-        project_root() / "data" / "demo")
+    chosen = (
+        Home(Path(arguments.home).expanduser().resolve())
+        if "home" in arguments
+        else Home(project_root() / "data" / "demo")
+    )
     return run_demo(chosen, fresh=arguments.fresh)
 
 
@@ -196,7 +237,10 @@ def import_jobs(arguments: argparse.Namespace, home: Home) -> int:
     registry = Registry.of(home)
     source = registry.source(arguments.source)
     return _import(
-        home, "job_exports", "rows", lambda: take_in(Lake(home.lake), arguments.files, source, registry.benchmark)
+        home,
+        "job_exports",
+        "rows",
+        lambda: take_in(Lake(home.lake), arguments.files, source, registry.benchmark),
     )
 
 
@@ -300,7 +344,9 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
     with operations.at_work(home):
         known = operations.known_cohorts(Lake(home.lake))
         if arguments.cohort and arguments.cohort not in known:
-            raise UserError(f"There are no jobs of {arguments.cohort!r}; months with jobs: {', '.join(known) or 'none'}.")
+            raise UserError(
+                f"There are no jobs of {arguments.cohort!r}; months with jobs: {', '.join(known) or 'none'}."
+            )
         cohorts = [arguments.cohort] if arguments.cohort else operations.pending_cohorts(home)
         if not cohorts:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
@@ -326,13 +372,17 @@ def _report(done: Refreshed | str) -> int:
         print(f"hapi: {done}\nWhat was finished is kept; the same command goes on from here.", file=sys.stderr)
         return 1
     span = done.cohorts[0] if len(done.cohorts) == 1 else f"{done.cohorts[0]} to {done.cohorts[-1]}"
-    print(f"Refreshed {len(done.cohorts)} month(s), {span}: {done.attempts_made:,} attempts made for "
-          f"${done.cost_usd:,.2f}.")
+    print(
+        f"Refreshed {len(done.cohorts)} month(s), {span}: {done.attempts_made:,} attempts made for "
+        f"${done.cost_usd:,.2f}."
+    )
     for reason in done.left_out:
         print(reason)
     if not done.clean:
-        print(f"{done.attempts_failed} attempt(s) failed for reasons that are not the model's and {done.attempts_left} "
-              "are still to be made; `hapi refresh` tries them again.")
+        print(
+            f"{done.attempts_failed} attempt(s) failed for reasons that are not the model's and {done.attempts_left} "
+            "are still to be made; `hapi refresh` tries them again."
+        )
     return 0 if done.clean else 1
 
 
@@ -353,8 +403,7 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     if arguments.dry_run:
         return 0
     with operations.at_work(home):
-        return _report(_guarded(
-            home, lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
+        return _report(_guarded(home, lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:
@@ -369,6 +418,7 @@ def packets(arguments: argparse.Namespace, home: Home) -> int:
     """Copy the packets that still need grading."""
     from hapi_pipeline.handout import hand_out
     from hapi_pipeline.registry import Registry
+
     _needs(home)
     if arguments.model is not None:
         Registry.of(home).model(arguments.model)
@@ -379,8 +429,10 @@ def packets(arguments: argparse.Namespace, home: Home) -> int:
         print("Nothing to grade: every packet has its verdicts.")
         return 0
     more = f"; {skipped} were there already" if skipped else ""
-    print(f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
-          "`hapi import verdicts FILE…` takes the filled workbooks back.")
+    print(
+        f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
+        "`hapi import verdicts FILE…` takes the filled workbooks back."
+    )
     return 0
 
 
@@ -413,11 +465,19 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     if (arguments.input_usd is None) != (arguments.output_usd is None):
         raise UserError("Give both --input-usd and --output-usd, or neither.")
     priced = arguments.input_usd is not None
-    prices = (Price(datetime.now(UTC).date().replace(day=1), arguments.input_usd, arguments.output_usd),) if priced else ()
+    prices = (
+        (Price(datetime.now(UTC).date().replace(day=1), arguments.input_usd, arguments.output_usd),) if priced else ()
+    )
     model = Model(
-        name=arguments.name, litellm=arguments.litellm, agent_profile="external" if arguments.external else "paper",
-        api_base=arguments.api_base, api_key_env=arguments.api_key_env, prices=prices, max_tokens=arguments.max_tokens,
-        training_cutoff=arguments.training_cutoff, pool=Pool((arguments.litellm or "external").split("/")[0], arguments.concurrency),
+        name=arguments.name,
+        litellm=arguments.litellm,
+        agent_profile="external" if arguments.external else "paper",
+        api_base=arguments.api_base,
+        api_key_env=arguments.api_key_env,
+        prices=prices,
+        max_tokens=arguments.max_tokens,
+        training_cutoff=arguments.training_cutoff,
+        pool=Pool((arguments.litellm or "external").split("/")[0], arguments.concurrency),
     )
     home.ensure()
     Registry.of(home).save_models([*registry.models, model])
@@ -499,8 +559,10 @@ def simulate(arguments: argparse.Namespace, home: Home) -> int:
     if arguments.posts < 1:
         raise UserError("--posts must be at least 1.")
     made = make(arguments.posts, arguments.seed, arguments.out, form=arguments.format)
-    print(f"Made {made.posts:,} posts ({made.qualifying:,} of them qualify), {made.criteria:,} rubric criteria and "
-          f"{made.verdicts:,} verdicts in {arguments.out}: {', '.join(made.files)}.")
+    print(
+        f"Made {made.posts:,} posts ({made.qualifying:,} of them qualify), {made.criteria:,} rubric criteria and "
+        f"{made.verdicts:,} verdicts in {arguments.out}: {', '.join(made.files)}."
+    )
     return 0
 
 

@@ -43,18 +43,26 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
         description="Posts and rubrics of a month, curated: which jobs the benchmark has, and why not the others.",
     )
     evaluate = dg.define_asset_job(
-        EVALUATE, rounds | by_cell,
+        EVALUATE,
+        rounds | by_cell,
         description="Attempts, packets, verdicts and completion rates of months and models, over all rounds.",
     )
     summarise = dg.define_asset_job(
-        SUMMARISE, summaries, description="The tables over all months and models.",
+        SUMMARISE,
+        summaries,
+        description="The tables over all months and models.",
     )
     quality = dg.define_asset_job(
-        QUALITY, quality_check, description="Great Expectations over the benchmark's jobs; slow to start, so on its own.",
+        QUALITY,
+        quality_check,
+        description="Great Expectations over the benchmark's jobs; slow to start, so on its own.",
     )
     return dg.Definitions(
         assets=[
-            *ledger_specs(), *intake_assets(first), *curation_assets(first), *round_assets(first),
+            *ledger_specs(),
+            *intake_assets(first),
+            *curation_assets(first),
+            *round_assets(first),
             *results_assets(first),
         ],
         asset_checks=[*reconciliation_checks(), benchmark_jobs_quality],

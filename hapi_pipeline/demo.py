@@ -27,6 +27,7 @@ from hapi_pipeline.show import table
 from hapi_pipeline.simulate.graders import grade_packets
 from hapi_pipeline.simulate.published import published_cells
 
+_EXAMPLE = "SELECT round, model, n_before, n_completed, lift_points, rescue_of_retried FROM feedback_lift"
 _MAX_GRADINGS = 6  # one for each turn is enough; a bound in case packets never become complete
 
 
@@ -113,18 +114,27 @@ def summary(home: Home) -> str:
         open_tables(connection, Lake(home.lake), ["leaderboard", "category_rates", "job_posts", "benchmark_jobs"])
         board = connection.execute(
             "SELECT model, round, n_completed, n_eligible, rate, rate_lo, rate_hi, cost_usd FROM leaderboard "
-            "WHERE rule = 'all_criteria' ORDER BY round, rank, model").fetchall()
-        cells = {(m, r, c): (x, n) for m, r, c, x, n in connection.execute(
-            "SELECT model, round, category, n_completed, n_eligible FROM category_rates "
-            "WHERE rule = 'all_criteria'").fetchall()}
+            "WHERE rule = 'all_criteria' ORDER BY round, rank, model"
+        ).fetchall()
+        cells = {
+            (m, r, c): (x, n)
+            for m, r, c, x, n in connection.execute(
+                "SELECT model, round, category, n_completed, n_eligible FROM category_rates WHERE rule = 'all_criteria'"
+            ).fetchall()
+        }
         posts, jobs = connection.execute(
-            "SELECT (SELECT count(*) FROM job_posts), (SELECT count(*) FROM benchmark_jobs)").fetchall()[0]
+            "SELECT (SELECT count(*) FROM job_posts), (SELECT count(*) FROM benchmark_jobs)"
+        ).fetchall()[0]
     parts = [
         f"\nSIMULATED DATA. {posts:,} posts, {jobs} of them in the benchmark: every criterion of the rubric passed, "
         "at this round or earlier\n",
-        table(["model", "round", "completed", "of", "rate", "95 % interval", "cost so far"],
-              [[m, r, x, n, _percent(p), f"{_percent(lo)} to {_percent(hi)}", f"${usd or 0:,.2f}"]
-               for m, r, x, n, p, lo, hi, usd in board]),
+        table(
+            ["model", "round", "completed", "of", "rate", "95 % interval", "cost so far"],
+            [
+                [m, r, x, n, _percent(p), f"{_percent(lo)} to {_percent(hi)}", f"${usd or 0:,.2f}"]
+                for m, r, x, n, p, lo, hi, usd in board
+            ],
+        ),
         "\nBy category, in % (published figure in brackets; * marks what no whole number of jobs can give)\n",
         _category_table(cells),
         _where_next(home),
@@ -150,8 +160,10 @@ def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
         star = "" if cell.possible else "*"
         shown.setdefault((cell.category, cell.model), []).append(f"{ours} ({cell.percent}{star})")
         if not cell.possible:
-            impossible.append(f"{cell.model}, {cell.category}, {cell.round}: {cell.percent} of {cell.n_jobs} jobs; "
-                              f"nearest {done}/{of}")
+            impossible.append(
+                f"{cell.model}, {cell.category}, {cell.round}: {cell.percent} of {cell.n_jobs} jobs; "
+                f"nearest {done}/{of}"
+            )
     rows: list[list[Any]] = [
         [category, size, *(" → ".join(shown.get((category, model), ["–"])) for model in models)]
         for category, size in sorted(sizes.items(), key=lambda item: -item[1])
@@ -162,13 +174,15 @@ def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
 
 def _where_next(home: Home) -> str:
     where = f"--home {_short(home.root)}"
-    hapi = shutil.which("hapi") and "hapi" or f"{_short(Path(sys.executable).parent)}/hapi"
-    return "\n".join([
-        "\nWhere to look next",
-        f'  {hapi} query {where} "SELECT * FROM feedback_lift WHERE rule = \'all_criteria\'"',
-        f"  {hapi} explain {where} JOB_ID    why a job is in or out, its attempts and verdicts",
-        f"  {hapi} ui {where}                the lineage, the funnel and every run in the browser",
-    ])
+    hapi = (shutil.which("hapi") and "hapi") or f"{_short(Path(sys.executable).parent)}/hapi"
+    return "\n".join(
+        [
+            "\nWhere to look next",
+            f"  {hapi} query {where} '{_EXAMPLE}'",
+            f"  {hapi} explain {where} JOB_ID    why a job is in or out, its attempts and verdicts",
+            f"  {hapi} ui {where}                the lineage, the funnel and every run in the browser",
+        ]
+    )
 
 
 def _short(path: Path) -> str:
@@ -176,5 +190,3 @@ def _short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-

@@ -147,14 +147,14 @@ def open_tables(
     connection: duckdb.DuckDBPyConnection, lake: Lake, names: Mapping[str, Mapping[str, str]] | list[str]
 ) -> None:
     """Make a view for each table, over the files that match its partition keys."""
-    scopes = names if isinstance(names, Mapping) else dict.fromkeys(names, {})
+    scopes = names if isinstance(names, Mapping) else {name: {} for name in names}
     for name, keys in scopes.items():
         files = lake.files(name, keys)
         if files:
             connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {parquet(files)}')  # noqa: S608
         else:
             columns = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in TABLES[name].columns)
-            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} WHERE false')  # noqa: S608
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} WHERE false')
 
 
 _DUCKDB = {

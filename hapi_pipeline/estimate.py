@@ -48,11 +48,15 @@ def _tokens_an_attempt(lake: Lake, model: Model) -> tuple[float, float, str]:
     """Mean tokens sent and received by an attempt, and where the figure comes from."""
     with connect() as connection:
         open_tables(connection, lake, ["attempts"])
-        for where, basis in (("model = $name", f"as in {{}} attempts of {model.name}"),
-                             ("$name IS NOT NULL", "as in {} attempts of other models")):
+        for where, basis in (
+            ("model = $name", f"as in {{}} attempts of {model.name}"),
+            ("$name IS NOT NULL", "as in {} attempts of other models"),
+        ):
             row = connection.execute(
                 "SELECT avg(prompt_tokens), avg(completion_tokens), count(*) FROM attempts "  # noqa: S608
-                f"WHERE steps > 0 AND {where}", {"name": model.name}).fetchall()[0]
+                f"WHERE steps > 0 AND {where}",
+                {"name": model.name},
+            ).fetchall()[0]
             if row[2]:
                 return row[0], row[1], basis.format(f"{row[2]:,}")
     return *_GUESS, "a guess, for no attempt has been made yet"

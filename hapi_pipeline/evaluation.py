@@ -58,8 +58,12 @@ def jobs_of(lake: Lake, cohort: str) -> dict[str, Job]:
     """The benchmark's jobs of a month, as the agent gets to see them."""
     return {
         row["job_id"]: Job(
-            job_id=row["job_id"], title=row["title"] or "", description=row["description"] or "",
-            category=row["category"], subcategory=row["subcategory"], skills=tuple(row["skills"] or ()),
+            job_id=row["job_id"],
+            title=row["title"] or "",
+            description=row["description"] or "",
+            category=row["category"],
+            subcategory=row["subcategory"],
+            skills=tuple(row["skills"] or ()),
             attachments=attachments_of(lake.root.parent, row["job_id"], row["attachments"]),
         )
         for row in lake.read("benchmark_jobs", {"cohort": cohort}).to_pylist()
@@ -75,18 +79,32 @@ def tasks_of(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark
         return []
     jobs = jobs_of(lake, cell.cohort)
     if cell.round.after is None:
-        return [Task(job, cell.model, cell.cohort, cell.round.name, cell.round.turn, cell.round.arm)
-                for job in jobs.values()]
+        return [
+            Task(job, cell.model, cell.cohort, cell.round.name, cell.round.turn, cell.round.arm)
+            for job in jobs.values()
+        ]
     before = Cell(cell.cohort, cell.model, ROUND[cell.round.after])
-    failed = {o["attempt_id"]: o["job_id"] for o in outcomes_of(lake, before)
-              if o["outcome"] == "graded" and o[benchmark.completion_rule] is False and o["job_id"] in jobs}
+    failed = {
+        o["attempt_id"]: o["job_id"]
+        for o in outcomes_of(lake, before)
+        if o["outcome"] == "graded" and o[benchmark.completion_rule] is False and o["job_id"] in jobs
+    }
     results = {r.attempt_id: r for r in ledger.results(cell.model.key, before.round.name)}
     feedback = feedback_of(lake, before) if cell.round.feedback else {}
     nothing = Feedback((), "No file was handed in.")
     return [
-        Task(jobs[job_id], cell.model, cell.cohort, cell.round.name, cell.round.turn, cell.round.arm,
-             feedback.get(attempt_id, nothing) if cell.round.feedback else None, results[attempt_id])
-        for attempt_id, job_id in sorted(failed.items(), key=lambda item: item[1]) if attempt_id in results
+        Task(
+            jobs[job_id],
+            cell.model,
+            cell.cohort,
+            cell.round.name,
+            cell.round.turn,
+            cell.round.arm,
+            feedback.get(attempt_id, nothing) if cell.round.feedback else None,
+            results[attempt_id],
+        )
+        for attempt_id, job_id in sorted(failed.items(), key=lambda item: item[1])
+        if attempt_id in results
     ]
 
 
@@ -98,13 +116,16 @@ def outcomes_of(lake: Lake, cell: Cell) -> list[dict[str, Any]]:
 
 def feedback_of(lake: Lake, cell: Cell) -> dict[str, Feedback]:
     """The graders' words on each attempt of a cell: failed criteria with comments, and the overall text."""
-    texts = {(r["job_id"], r["criterion_id"], r["rubric_version"]): (r["position"], r["text"])
-             for r in lake.read("rubrics", {"cohort": cell.cohort}).to_pylist()}
+    texts = {
+        (r["job_id"], r["criterion_id"], r["rubric_version"]): (r["position"], r["text"])
+        for r in lake.read("rubrics", {"cohort": cell.cohort}).to_pylist()
+    }
     failed: dict[str, dict[tuple[int, str], list[str]]] = defaultdict(dict)
     overall: dict[str, list[str]] = defaultdict(list)
     verdicts = [v for v in lake.read("verdicts", cell.keys).to_pylist() if v["is_current"]]
-    overruled = {(v["attempt_id"], v["criterion_id"]) for v in verdicts
-                 if v["grader_role"] == "adjudicator" and v["passed"]}
+    overruled = {
+        (v["attempt_id"], v["criterion_id"]) for v in verdicts if v["grader_role"] == "adjudicator" and v["passed"]
+    }
     for v in sorted(verdicts, key=lambda v: (v["grader_role"], v["grader"], v["criterion_id"])):
         comment, criterion = v["comment"] or "", (v["job_id"], v["criterion_id"], v["rubric_version"])
         if v["criterion_id"] == OVERALL:
@@ -141,14 +162,42 @@ def attempt_rows(
 
 
 def _attempt_row(cell: Cell, result: Result, is_current: bool) -> dict[str, Any]:
-    files = [{"path": d.path, "media_type": d.media_type, "bytes": d.bytes, "sha256": d.sha256}
-             for d in result.deliverables]
-    copied = ("attempt_id job_id turn arm try_number status finish_reason steps prompt_tokens completion_tokens "
-              "cached_tokens reasoning_tokens cost_usd seconds request_sha256 previous_attempt_id model_snapshot "
-              "agent_profile sandbox code_version finished_at simulated").split()
-    return {name: getattr(result, name) for name in copied} | cell.keys | {
-        "deliverables": json.dumps(files, ensure_ascii=False), "n_deliverables": len(files), "is_current": is_current,
-    }
+    files = [
+        {"path": d.path, "media_type": d.media_type, "bytes": d.bytes, "sha256": d.sha256} for d in result.deliverables
+    ]
+    copied = [
+        "attempt_id",
+        "job_id",
+        "turn",
+        "arm",
+        "try_number",
+        "status",
+        "finish_reason",
+        "steps",
+        "prompt_tokens",
+        "completion_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "cost_usd",
+        "seconds",
+        "request_sha256",
+        "previous_attempt_id",
+        "model_snapshot",
+        "agent_profile",
+        "sandbox",
+        "code_version",
+        "finished_at",
+        "simulated",
+    ]
+    return (
+        {name: getattr(result, name) for name in copied}
+        | cell.keys
+        | {
+            "deliverables": json.dumps(files, ensure_ascii=False),
+            "n_deliverables": len(files),
+            "is_current": is_current,
+        }
+    )
 
 
 def packet_specs(lake: Lake, cell: Cell, results: Mapping[str, Result]) -> dict[str, PacketSpec]:
@@ -160,8 +209,13 @@ def packet_specs(lake: Lake, cell: Cell, results: Mapping[str, Result]) -> dict[
         if attempt["is_current"] and attempt["n_deliverables"] and attempt["status"] == "done" and job and rubric:
             result, (version, criteria) = results[attempt["attempt_id"]], rubric
             specs[result.attempt_id] = PacketSpec(
-                packet_id=packet_id_for(result.attempt_id), title=job.title, description=job.description,
-                category=job.category, skills=job.skills, criteria=criteria, rubric_version=version,
+                packet_id=packet_id_for(result.attempt_id),
+                title=job.title,
+                description=job.description,
+                category=job.category,
+                skills=job.skills,
+                criteria=criteria,
+                rubric_version=version,
                 deliverables=tuple(result.folder / "deliverables" / d.path for d in result.deliverables),
                 attachments=job.attachments,
             )
@@ -188,9 +242,13 @@ def packet_rows(
     attempts = {a["attempt_id"]: a for a in lake.read("attempts", cell.keys).to_pylist()}
     copied = ("cohort", "model", "round", "job_id", "attempt_id", "n_deliverables", "simulated")
     return [
-        {name: attempts[attempt_id][name] for name in copied} | {
-            "packet_id": spec.packet_id, "rubric_version": spec.rubric_version, "n_criteria": len(spec.criteria),
-            "packet_sha256": shas[spec.packet_id], "folder": f"packets/{spec.packet_id}",
+        {name: attempts[attempt_id][name] for name in copied}
+        | {
+            "packet_id": spec.packet_id,
+            "rubric_version": spec.rubric_version,
+            "n_criteria": len(spec.criteria),
+            "packet_sha256": shas[spec.packet_id],
+            "folder": f"packets/{spec.packet_id}",
             "issued_at": issued.get((spec.packet_id, shas[spec.packet_id]), now),
         }
         for attempt_id, spec in specs.items()
@@ -205,8 +263,10 @@ def criteria_by_job(lake: Lake, cohort: str) -> dict[str, tuple[str, tuple[Crite
     return {
         job_id: (
             rows[0]["rubric_version"],
-            tuple(Criterion(r["criterion_id"], r["position"], r["text"], r["importance"])
-                  for r in sorted(rows, key=lambda r: int(r["position"]))),
+            tuple(
+                Criterion(r["criterion_id"], r["position"], r["text"], r["importance"])
+                for r in sorted(rows, key=lambda r: int(r["position"]))
+            ),
         )
         for job_id, rows in grouped.items()
     }
@@ -235,7 +295,6 @@ def _answers(ledger: AttemptLedger, tasks: Sequence[Task], limits: AgentLimits) 
             if result.status == "done":
                 follow_ups[result.round, result.previous_attempt_id] = result
     return [
-        ledger.find(task, limits)
-        or (follow_ups.get((task.round, task.previous.attempt_id)) if task.previous else None)
+        ledger.find(task, limits) or (follow_ups.get((task.round, task.previous.attempt_id)) if task.previous else None)
         for task in tasks
     ]

@@ -155,7 +155,9 @@ class Lake:
         if TABLES[table].ledger:
             wanted = {k: v for k, v in keys.items() if k != "cohort"}  # a job may change its month
             return _sha(path.relative_to(self.root).as_posix() for path in self.files(table, wanted))
-        return _sha(f"{path.parent.relative_to(self.root)}:{_metadata(path).get(_CONTENT)}" for path in self.files(table, keys))
+        return _sha(
+            f"{path.parent.relative_to(self.root)}:{_metadata(path).get(_CONTENT)}" for path in self.files(table, keys)
+        )
 
     # ---- ledgers
 

@@ -92,25 +92,37 @@ def pending_cohorts(home: Home) -> list[str]:
     known, settled = known_cohorts(lake), _settled(home)
     if any(not lake.path(table, {}).exists() for table in SUMMARIES):
         return known
-    return [c for c in known if settled.get(c) != _cohort_state(home, lake.imports(), c)
-            or not _is_curated(lake, c) or not _is_evaluated(home, lake, c)]
+    return [
+        c
+        for c in known
+        if settled.get(c) != _cohort_state(home, lake.imports(), c)
+        or not _is_curated(lake, c)
+        or not _is_evaluated(home, lake, c)
+    ]
 
 
 def _is_curated(lake: Lake, cohort: str) -> bool:
     """Whether all tables of a month are there; whoever deletes one gets it back."""
-    return all(lake.path(t.name, {"cohort": cohort}).exists()
-               for t in TABLES.values() if t.partitions == ("cohort",) and not t.ledger)
+    return all(
+        lake.path(t.name, {"cohort": cohort}).exists()
+        for t in TABLES.values()
+        if t.partitions == ("cohort",) and not t.ledger
+    )
 
 
 def _is_evaluated(home: Home, lake: Lake, cohort: str) -> bool:
-    return all(lake.path(table, {"cohort": cohort, "model": model.name}).exists()
-               for table in BY_CELL for model in Registry.of(home).models)
+    return all(
+        lake.path(table, {"cohort": cohort, "model": model.name}).exists()
+        for table in BY_CELL
+        for model in Registry.of(home).models
+    )
 
 
 def _cohort_state(home: Home, imports: Sequence[Import], cohort: str, kinds: Sequence[str] = ()) -> str:
     """Changes with every import that touches the month (of these kinds, if named) and with the rules and models."""
-    touching = sorted(i.import_id for i in imports
-                      if (not i.cohorts or cohort in i.cohorts) and (not kinds or i.kind in kinds))
+    touching = sorted(
+        i.import_id for i in imports if (not i.cohorts or cohort in i.cohorts) and (not kinds or i.kind in kinds)
+    )
     names = ["benchmark.yaml"] if kinds else ["benchmark.yaml", "models.yaml"]
     files = [home.registry / name for name in names]
     return digest(__version__, *(path.read_bytes() for path in files if path.exists()), *touching, length=32)
@@ -135,8 +147,11 @@ def _settle(home: Home, cohorts: Sequence[str], name: str = "refreshed", kinds: 
 def _to_curate(home: Home, cohorts: Sequence[str]) -> list[str]:
     """The months whose posts, rubrics or rules have changed since they were last curated."""
     settled, imports = _settled(home, "curated"), Lake(home.lake).imports()
-    return [c for c in cohorts if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM)
-            or not _is_curated(Lake(home.lake), c)]
+    return [
+        c
+        for c in cohorts
+        if settled.get(c) != _cohort_state(home, imports, c, _CURATED_FROM) or not _is_curated(Lake(home.lake), c)
+    ]
 
 
 def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
@@ -210,15 +225,23 @@ def _model_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[list[
 
 
 def _run(
-    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, span: tuple[str, str] | None,
-    tags: Mapping[str, str], selection: Sequence[dg.AssetKey] | None = None,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    span: tuple[str, str] | None,
+    tags: Mapping[str, str],
+    selection: Sequence[dg.AssetKey] | None = None,
 ) -> list[dict[str, Any]]:
     """Execute one job over a range of partitions; the metadata of what it materialized, as plain values."""
-    import dagster as dg
 
-    ranged = {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
+    ranged = (
+        {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
+    )
     result = defs.resolve_job_def(job).execute_in_process(
-        instance=instance, tags={**tags, **ranged, "hapi/started_by": "hapi"}, run_config=_QUIET, raise_on_error=False,
+        instance=instance,
+        tags={**tags, **ranged, "hapi/started_by": "hapi"},
+        run_config=_QUIET,
+        raise_on_error=False,
         asset_selection=selection,
     )
     if not result.success:
@@ -255,8 +278,11 @@ def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
 
         for table, done in imports:
             metadata: dict[str, Any] = {
-                "rows": done.rows, "quarantined": done.quarantined, "files": len(done.files),
-                "first file": done.files[0].name, "cohorts": ", ".join(done.cohorts) or "not known",
+                "rows": done.rows,
+                "quarantined": done.quarantined,
+                "files": len(done.files),
+                "first file": done.files[0].name,
+                "cohorts": ", ".join(done.cohorts) or "not known",
                 "missing columns": ", ".join(done.missing_columns) or "none",
                 "columns kept aside": ", ".join(done.unmapped_columns) or "none",
             }

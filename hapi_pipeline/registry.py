@@ -240,8 +240,10 @@ def _rounds(value: Any, where: Path) -> tuple[str, ...]:
     names = _names(value, "rounds", where)
     for name in names:
         if name not in ROUND or not set(ROUND[name].path) <= set(names) or names.count(name) > 1:
-            raise UserError(f"{where}: rounds cannot hold {name!r} in this way; it may list each of "
-                            f"{', '.join(ROUND)} once, with the rounds that lead to it.")
+            raise UserError(
+                f"{where}: rounds cannot hold {name!r} in this way; it may list each of "
+                f"{', '.join(ROUND)} once, with the rounds that lead to it."
+            )
     return names
 
 

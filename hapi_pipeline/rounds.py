@@ -37,7 +37,12 @@ class Round:
 
 ROUNDS: tuple[Round, ...] = (
     Round("agent_alone", None, False, "The agent works from the job post alone."),
-    Round("feedback_1", "agent_alone", True, "The agent tries again with an expert's feedback on its first attempt."),
+    Round(
+        "feedback_1",
+        "agent_alone",
+        True,
+        "The agent tries again with an expert's feedback on its first attempt.",
+    ),
     Round("feedback_2", "feedback_1", True, "The agent tries once more with feedback on its second attempt."),
     Round("retry_1", "agent_alone", False, "The control arm: a second try without any feedback."),
 )

@@ -69,8 +69,10 @@ def _flat(rows: pa.Table) -> pa.Table:
 
     for i, kind in enumerate(rows.schema):
         if pa.types.is_nested(kind.type):
-            texts = [None if v is None else json.dumps(v, default=_plain, ensure_ascii=False)
-                     for v in rows.column(i).to_pylist()]
+            texts = [
+                None if v is None else json.dumps(v, default=_plain, ensure_ascii=False)
+                for v in rows.column(i).to_pylist()
+            ]
             rows = rows.set_column(i, kind.name, pa.array(texts, pa.string()))
     return rows
 
@@ -119,29 +121,64 @@ def print_models(registry: Registry, home: Home) -> None:
     with connect() as connection:
         open_tables(connection, Lake(home.lake), ["attempts", "benchmark_jobs", "completion_rates"])
         made = dict(connection.execute("SELECT model, count(*) FROM attempts GROUP BY 1").fetchall())
-        tried = dict(connection.execute(
-            "SELECT model, count(DISTINCT job_id) FROM attempts WHERE round = 'agent_alone' GROUP BY 1").fetchall())
-        graded = dict(connection.execute(
-            "SELECT model, sum(n_graded) FROM completion_rates WHERE round = 'agent_alone' AND rule = 'all_criteria' "
-            "GROUP BY 1").fetchall())
+        tried = dict(
+            connection.execute(
+                "SELECT model, count(DISTINCT job_id) FROM attempts WHERE round = 'agent_alone' GROUP BY 1"
+            ).fetchall()
+        )
+        graded = dict(
+            connection.execute(
+                "SELECT model, sum(n_graded) FROM completion_rates "
+                "WHERE round = 'agent_alone' AND rule = 'all_criteria' GROUP BY 1"
+            ).fetchall()
+        )
         (jobs,) = connection.execute("SELECT count(*) FROM benchmark_jobs").fetchall()[0]
     rows = []
     for model in registry.models:
-        lacks = [text for text, is_lacking in (
-            ("a price list", not model.prices and not model.external),
-            ("a training cutoff", model.training_cutoff is None),
-            (f"{jobs - tried.get(model.name, 0)} of {jobs} jobs", tried.get(model.name, 0) < jobs),
-        ) if is_lacking]
-        state = "retired" if model.retired else "external" if model.external else "simulated" if model.simulated else "active"
-        rows.append([model.name, state, model.litellm or "–", made.get(model.name, 0),
-                     int(graded.get(model.name) or 0), ", ".join(lacks) or "nothing"])
+        lacks = [
+            text
+            for text, is_lacking in (
+                ("a price list", not model.prices and not model.external),
+                ("a training cutoff", model.training_cutoff is None),
+                (f"{jobs - tried.get(model.name, 0)} of {jobs} jobs", tried.get(model.name, 0) < jobs),
+            )
+            if is_lacking
+        ]
+        state = (
+            "retired"
+            if model.retired
+            else "external"
+            if model.external
+            else "simulated"
+            if model.simulated
+            else "active"
+        )
+        rows.append(
+            [
+                model.name,
+                state,
+                model.litellm or "–",
+                made.get(model.name, 0),
+                int(graded.get(model.name) or 0),
+                ", ".join(lacks) or "nothing",
+            ]
+        )
     print(table(["model", "state", "litellm", "attempts", "graded alone", "lacks"], rows))
 
 
 def explain_job(lake: Lake, job_id: str) -> str:
     """Why a job is in or out, its rubric, attempts, verdicts and outcome. UserError when nobody knows the job."""
-    names = ["job_posts", "job_exports", "rejected_jobs", "pii_findings", "benchmark_jobs", "rubrics", "attempts",
-             "verdicts", "attempt_outcomes"]
+    names = [
+        "job_posts",
+        "job_exports",
+        "rejected_jobs",
+        "pii_findings",
+        "benchmark_jobs",
+        "rubrics",
+        "attempts",
+        "verdicts",
+        "attempt_outcomes",
+    ]
     with connect() as connection:
         open_tables(connection, lake, names)
 
@@ -150,28 +187,41 @@ def explain_job(lake: Lake, job_id: str) -> str:
             return found
 
         posts = ask("SELECT * FROM job_posts WHERE job_id = $job") or ask(
-            "SELECT * FROM job_exports WHERE job_id = $job ORDER BY imported_at DESC LIMIT 1")
+            "SELECT * FROM job_exports WHERE job_id = $job ORDER BY imported_at DESC LIMIT 1"
+        )
         if not posts:
             raise UserError(f"There is no job {job_id!r} in this home.")
         away = ask("SELECT * FROM rejected_jobs WHERE job_id = $job")
         inside = ask("SELECT * FROM benchmark_jobs WHERE job_id = $job")
-        findings = ask("SELECT place, finding_type, start, \"end\", decision FROM pii_findings WHERE job_id = $job ORDER BY ALL")
+        findings = ask(
+            'SELECT place, finding_type, start, "end", decision FROM pii_findings WHERE job_id = $job ORDER BY ALL'
+        )
         criteria = ask("SELECT criterion_id, importance, text FROM rubrics WHERE job_id = $job ORDER BY position")
         outcomes = ask(
-            "SELECT a.model, a.round, a.finish_reason, a.n_deliverables AS files, o.n_passed AS passed, o.n_criteria AS of, "
-            "CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
+            "SELECT a.model, a.round, a.finish_reason, a.n_deliverables AS files, o.n_passed AS passed, "
+            "o.n_criteria AS of, CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
             "AS outcome, round(a.cost_usd, 4) AS usd FROM attempts a LEFT JOIN attempt_outcomes o USING (attempt_id) "
-            "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round")
+            "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round"
+        )
         failed = ask(
             "SELECT model, round, criterion_id, grader, comment FROM verdicts WHERE job_id = $job AND is_current "
-            "AND NOT passed ORDER BY ALL LIMIT 40")
-        versions = ask("SELECT source_file, source_row, imported_at FROM job_exports WHERE job_id = $job ORDER BY imported_at")
+            "AND NOT passed ORDER BY ALL LIMIT 40"
+        )
+        versions = ask(
+            "SELECT source_file, source_row, imported_at FROM job_exports WHERE job_id = $job ORDER BY imported_at"
+        )
     parts = [_headline(posts[0]), _standing(posts[0], away, inside)]
     if len(versions) > 1:
-        parts.append(f"{len(versions)} rows were imported for it; the newest is current: " + "; ".join(
-            f"{_text(v['source_file'])} row {v['source_row']}" for v in versions))
-    for title, rows in (("Personal data found", findings), ("Rubric", criteria), ("Attempts", outcomes),
-                        ("Failed criteria", failed)):
+        parts.append(
+            f"{len(versions)} rows were imported for it; the newest is current: "
+            + "; ".join(f"{_text(v['source_file'])} row {v['source_row']}" for v in versions)
+        )
+    for title, rows in (
+        ("Personal data found", findings),
+        ("Rubric", criteria),
+        ("Attempts", outcomes),
+        ("Failed criteria", failed),
+    ):
         if rows:
             parts.append(f"{title}\n" + table(list(rows[0]), [list(r.values()) for r in rows]))
     return "\n\n".join(parts)
@@ -181,20 +231,27 @@ def _headline(post: Mapping[str, Any]) -> str:
     price = "price unknown" if post["price_usd"] is None else f"${post['price_usd']:,.2f}"
     done = f"completed {post['completed_at']:%Y-%m-%d}" if post["completed_at"] else "not completed"
     assumed = f"\nAssumed by the operator: {', '.join(post['assumed_fields'])}" if post["assumed_fields"] else ""
-    return (f"{_text(post['job_id'])}  {_text(post['title'])}\n{_text(post['category'] or 'no category')}, {price}, {done}, "
-            f"source {_text(post['source'])} ({_text(post['source_file'])} row {post['source_row']}){assumed}")
+    return (
+        f"{_text(post['job_id'])}  {_text(post['title'])}\n"
+        f"{_text(post['category'] or 'no category')}, {price}, {done}, "
+        f"source {_text(post['source'])} ({_text(post['source_file'])} row {post['source_row']}){assumed}"
+    )
 
 
 def _standing(post: Mapping[str, Any], away: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]) -> str:
     """In or out, and the rule that decided it."""
     if inside:
-        return (f"IN the benchmark of {inside[0]['cohort']}: it passed all {len(CHAIN)} rules, with a rubric of "
-                f"{inside[0]['n_criteria']} criteria.")
+        return (
+            f"IN the benchmark of {inside[0]['cohort']}: it passed all {len(CHAIN)} rules, with a rubric of "
+            f"{inside[0]['n_criteria']} criteria."
+        )
     if away:
         rule = away[0]
         place = CHAIN.index(rule["rule"]) + 1
         meaning = TABLES[rule["rule"]].meaning
-        return (f"OUT of the benchmark of {post['cohort']}: rule {place} of {len(CHAIN)} ({rule['rule']}: {meaning}) "
-                f"turned it away with the code {rule['code']}; found: {_text(rule['observed'])}; asked for: "
-                f"{_text(rule['threshold'])} (rules version {rule['rule_version']}).")
+        return (
+            f"OUT of the benchmark of {post['cohort']}: rule {place} of {len(CHAIN)} ({rule['rule']}: {meaning}) "
+            f"turned it away with the code {rule['code']}; found: {_text(rule['observed'])}; asked for: "
+            f"{_text(rule['threshold'])} (rules version {rule['rule_version']})."
+        )
     return "Imported, but not curated yet; `hapi refresh` decides."

@@ -30,7 +30,9 @@ FIELDS: dict[str, Field] = {
     "model": Field("text", "Name of the model in the registry"),
     "round": Field("text", "Round of evaluation: agent_alone, feedback_1, feedback_2, retry_1"),
     "job_id": Field("text", "The marketplace's id of the job"),
-    "attempt_id": Field("text", "Hash of what the agent was asked: job, attachments, feedback, prompt, tools, settings"),
+    "attempt_id": Field(
+        "text", "Hash of what the agent was asked: job, attachments, feedback, prompt, tools, settings"
+    ),
     "packet_id": Field("text", "Opaque id under which graders know an attempt"),
     "criterion_id": Field("text", "Id of a rubric criterion within its job"),
     "verdict_id": Field("text", "Hash of packet, criterion, grader, file and row"),
@@ -64,7 +66,9 @@ FIELDS: dict[str, Field] = {
     "imported_at": Field("timestamp", "When the file was imported", "UTC"),
     "simulated": Field("bool", "Whether any of it was made by the simulator rather than by people and real models"),
     # curation
-    "rule": Field("text", "Name of the rule: of curation, or in results of completion (all_criteria, required_criteria)"),
+    "rule": Field(
+        "text", "Name of the rule: of curation, or in results of completion (all_criteria, required_criteria)"
+    ),
     "code": Field("text", "Why, as a short stable code"),
     "observed": Field("text", "What was found"),
     "threshold": Field("text", "What the rule asks for"),
@@ -138,7 +142,6 @@ FIELDS: dict[str, Field] = {
     "near_miss": Field("bool", "Exactly one criterion failed"),
     "grader_minutes": Field("float", "Minutes of all graders on this attempt", "min"),
     # rates
-    
     "n_eligible": Field("int", "Jobs of the benchmark in this cell: the denominator of the strict rate", "jobs"),
     "n_attempted": Field("int", "Jobs with an attempt at this turn or complete before it", "jobs"),
     "n_pending": Field("int", "Jobs whose attempt at this turn has no complete verdict yet", "jobs"),
@@ -237,7 +240,14 @@ TABLES: dict[str, Table] = {}
 
 
 def _table(
-    name: str, group: str, grain: str, meaning: str, columns: str, key: str, partitions: str = "", ledger: bool = False,
+    name: str,
+    group: str,
+    grain: str,
+    meaning: str,
+    columns: str,
+    key: str,
+    partitions: str = "",
+    ledger: bool = False,
     notes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Declare a table; in `columns` a name that ends in ``?`` may be null, and `notes` says what differs here."""
@@ -256,21 +266,55 @@ _CHAIN = (
     "client_id? completed_at? content_id simulated"
 )
 
-_table("job_exports", "intake", "row of an imported export",
-       "Every job row ever imported, as it came: the ledger behind job_posts.",
-       f"cohort {_POST} extra?", "source_sha256 source_row", "cohort", ledger=True)
-_table("job_posts", "intake", "job", "The newest row of every job, in the month in which it was completed.",
-       f"cohort {_POST}", "job_id", "cohort")
-_table("rubric_exports", "intake", "row of an imported rubric file",
-       "Every rubric criterion ever imported: the ledger behind rubrics.",
-       "job_id rubric_version criterion_id position text importance author? source_file source_sha256 source_row "
-       "imported_at simulated", "source_sha256 source_row", "", ledger=True)
-_table("rubrics", "intake", "job × criterion", "The newest valid rubric of every job.",
-       "cohort job_id rubric_version criterion_id position text importance author? source_sha256 imported_at simulated",
-       "job_id criterion_id", "cohort")
-_table("quarantine", "intake", "rejected row", "Every row that could not be taken in, and why.",
-       "kind file row? column? value? code message source_sha256 imported_at", "source_sha256 kind row column code",
-       "", ledger=True)
+_table(
+    "job_exports",
+    "intake",
+    "row of an imported export",
+    "Every job row ever imported, as it came: the ledger behind job_posts.",
+    f"cohort {_POST} extra?",
+    "source_sha256 source_row",
+    "cohort",
+    ledger=True,
+)
+_table(
+    "job_posts",
+    "intake",
+    "job",
+    "The newest row of every job, in the month in which it was completed.",
+    f"cohort {_POST}",
+    "job_id",
+    "cohort",
+)
+_table(
+    "rubric_exports",
+    "intake",
+    "row of an imported rubric file",
+    "Every rubric criterion ever imported: the ledger behind rubrics.",
+    "job_id rubric_version criterion_id position text importance author? source_file source_sha256 source_row "
+    "imported_at simulated",
+    "source_sha256 source_row",
+    "",
+    ledger=True,
+)
+_table(
+    "rubrics",
+    "intake",
+    "job × criterion",
+    "The newest valid rubric of every job.",
+    "cohort job_id rubric_version criterion_id position text importance author? source_sha256 imported_at simulated",
+    "job_id criterion_id",
+    "cohort",
+)
+_table(
+    "quarantine",
+    "intake",
+    "rejected row",
+    "Every row that could not be taken in, and why.",
+    "kind file row? column? value? code message source_sha256 imported_at",
+    "source_sha256 kind row column code",
+    "",
+    ledger=True,
+)
 
 for _name, _meaning in (
     ("fixed_price_jobs", "Posts with one agreed price rather than an hourly rate."),
@@ -280,68 +324,161 @@ for _name, _meaning in (
     ("pii_free_jobs", "Of those, the jobs without personal data in their texts."),
 ):
     _table(_name, "curation", "job", _meaning, _CHAIN, "job_id", "cohort")
-_table("pii_findings", "curation", "finding", "Where personal data was found; never the value itself.",
-       "cohort job_id place finding_type start end score decision detector_version", "job_id place finding_type start",
-       "cohort")
-_table("curated_jobs", "curation", "job", "The jobs that pass every rule on the post itself, one for each content.",
-       f"cohort {_POST}", "job_id", "cohort")
-_table("benchmark_jobs", "curation", "job", "The curated jobs that have a valid rubric: what agents attempt.",
-       f"cohort {_POST} rubric_version n_criteria", "job_id", "cohort")
-_table("rejected_jobs", "curation", "job × rule", "Every post that was left out: the first rule that stopped it.",
-       "cohort job_id rule code observed? threshold? rule_version", "job_id rule", "cohort")
-_table("curation_funnel", "curation", "rule", "How many jobs each rule saw, kept and turned away.",
-       "cohort position rule n_in n_kept n_rejected n_unknown rule_version simulated", "rule", "cohort")
+_table(
+    "pii_findings",
+    "curation",
+    "finding",
+    "Where personal data was found; never the value itself.",
+    "cohort job_id place finding_type start end score decision detector_version",
+    "job_id place finding_type start",
+    "cohort",
+)
+_table(
+    "curated_jobs",
+    "curation",
+    "job",
+    "The jobs that pass every rule on the post itself, one for each content.",
+    f"cohort {_POST}",
+    "job_id",
+    "cohort",
+)
+_table(
+    "benchmark_jobs",
+    "curation",
+    "job",
+    "The curated jobs that have a valid rubric: what agents attempt.",
+    f"cohort {_POST} rubric_version n_criteria",
+    "job_id",
+    "cohort",
+)
+_table(
+    "rejected_jobs",
+    "curation",
+    "job × rule",
+    "Every post that was left out: the first rule that stopped it.",
+    "cohort job_id rule code observed? threshold? rule_version",
+    "job_id rule",
+    "cohort",
+)
+_table(
+    "curation_funnel",
+    "curation",
+    "rule",
+    "How many jobs each rule saw, kept and turned away.",
+    "cohort position rule n_in n_kept n_rejected n_unknown rule_version simulated",
+    "rule",
+    "cohort",
+)
 
-_table("attempts", "rounds", "attempt", "Every attempt of a model at a job, failed ones included, with its cost.",
-       "attempt_id cohort model round job_id turn arm try_number status finish_reason steps prompt_tokens "
-       "completion_tokens cached_tokens reasoning_tokens cost_usd? seconds deliverables n_deliverables request_sha256 "
-       "previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
-       "attempt_id", "cohort model round", notes={
-           "status": "done, or infra when it ended for reasons that are not the model's",
-           "is_current": "Whether it is the attempt that answers what would be asked today",
-           "seconds": "Time that the model took, without waits between repeated calls",
-       })
-_table("packets", "rounds", "packet", "What was given to graders: one packet for each attempt to be graded.",
-       "packet_id cohort model round job_id attempt_id rubric_version n_criteria n_deliverables packet_sha256 folder "
-       "issued_at simulated", "packet_id", "cohort model round")
-_table("verdict_exports", "intake", "row of an imported verdict file",
-       "Every verdict ever imported: the ledger behind verdicts.",
-       "verdict_id packet_id attempt_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
-       "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at simulated",
-       "verdict_id", "model", ledger=True)
-_table("verdicts", "rounds", "attempt × criterion × grader × import",
-       "Every verdict of a grader on a criterion, superseded ones included.",
-       "verdict_id attempt_id packet_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
-       "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at is_current simulated",
-       "verdict_id", "cohort model round")
+_table(
+    "attempts",
+    "rounds",
+    "attempt",
+    "Every attempt of a model at a job, failed ones included, with its cost.",
+    "attempt_id cohort model round job_id turn arm try_number status finish_reason steps prompt_tokens "
+    "completion_tokens cached_tokens reasoning_tokens cost_usd? seconds deliverables n_deliverables request_sha256 "
+    "previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
+    "attempt_id",
+    "cohort model round",
+    notes={
+        "status": "done, or infra when it ended for reasons that are not the model's",
+        "is_current": "Whether it is the attempt that answers what would be asked today",
+        "seconds": "Time that the model took, without waits between repeated calls",
+    },
+)
+_table(
+    "packets",
+    "rounds",
+    "packet",
+    "What was given to graders: one packet for each attempt to be graded.",
+    "packet_id cohort model round job_id attempt_id rubric_version n_criteria n_deliverables packet_sha256 folder "
+    "issued_at simulated",
+    "packet_id",
+    "cohort model round",
+)
+_table(
+    "verdict_exports",
+    "intake",
+    "row of an imported verdict file",
+    "Every verdict ever imported: the ledger behind verdicts.",
+    "verdict_id packet_id attempt_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
+    "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at simulated",
+    "verdict_id",
+    "model",
+    ledger=True,
+)
+_table(
+    "verdicts",
+    "rounds",
+    "attempt × criterion × grader × import",
+    "Every verdict of a grader on a criterion, superseded ones included.",
+    "verdict_id attempt_id packet_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
+    "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at is_current simulated",
+    "verdict_id",
+    "cohort model round",
+)
 
-_table("attempt_outcomes", "results", "attempt", "What came of each current attempt under each completion rule.",
-       "attempt_id cohort model round job_id category? n_criteria n_judged n_passed all_criteria? required_criteria? "
-       "outcome disagreement near_miss cost_usd? grader_minutes? simulated", "attempt_id", "cohort model")
+_table(
+    "attempt_outcomes",
+    "results",
+    "attempt",
+    "What came of each current attempt under each completion rule.",
+    "attempt_id cohort model round job_id category? n_criteria n_judged n_passed all_criteria? required_criteria? "
+    "outcome disagreement near_miss cost_usd? grader_minutes? simulated",
+    "attempt_id",
+    "cohort model",
+)
 _RATES = (
     "n_eligible n_attempted n_unattempted n_pending n_infra n_graded n_completed n_retried n_rescued rate? rate_lo? "
     "rate_hi? rate_graded? bound_lo? bound_hi?"
 )
-_table("completion_rates", "results", "cohort × model × round × category × rule",
-       "Jobs completed at each round or earlier, with every count, interval and bound. Counts add up.",
-       f"cohort model round category rule {_RATES} simulated", "cohort model round category rule", "cohort model")
-_table("leaderboard", "results", "model × round × rule", "Completion of each model over all cohorts.",
-       f"rule round rank? model cohorts first_cohort last_cohort {_RATES} n_attempts cost_usd? simulated",
-       "model round rule", notes={
-           "n_attempts": "Attempts made in this round and those before it on its path, failed ones included",
-           "cost_usd": "What these attempts cost",
-       })
-_table("category_rates", "results", "model × round × category × rule",
-       "Completion of each model by category over all cohorts.",
-       f"rule category round model cohorts {_RATES} simulated", "model round category rule")
-_table("feedback_lift", "results", "model × round × rule",
-       "What each second try added, over the same jobs, with both rescue rates.",
-       "rule round model n_eligible n_before n_failed_before n_retried n_rescued n_completed rate_before? rate? "
-       "lift_points? lift_relative? normalised_gain? rescue_of_retried? rescue_of_failed? rescue_lo? rescue_hi? "
-       "simulated", "model round rule")
-_table("dataset_overview", "results", "cohort × category", "The benchmark's jobs as published: counts and prices.",
-       "cohort category n_jobs price_min? price_median? price_max? share_10_200? criteria_mean? simulated",
-       "cohort category")
+_table(
+    "completion_rates",
+    "results",
+    "cohort × model × round × category × rule",
+    "Jobs completed at each round or earlier, with every count, interval and bound. Counts add up.",
+    f"cohort model round category rule {_RATES} simulated",
+    "cohort model round category rule",
+    "cohort model",
+)
+_table(
+    "leaderboard",
+    "results",
+    "model × round × rule",
+    "Completion of each model over all cohorts.",
+    f"rule round rank? model cohorts first_cohort last_cohort {_RATES} n_attempts cost_usd? simulated",
+    "model round rule",
+    notes={
+        "n_attempts": "Attempts made in this round and those before it on its path, failed ones included",
+        "cost_usd": "What these attempts cost",
+    },
+)
+_table(
+    "category_rates",
+    "results",
+    "model × round × category × rule",
+    "Completion of each model by category over all cohorts.",
+    f"rule category round model cohorts {_RATES} simulated",
+    "model round category rule",
+)
+_table(
+    "feedback_lift",
+    "results",
+    "model × round × rule",
+    "What each second try added, over the same jobs, with both rescue rates.",
+    "rule round model n_eligible n_before n_failed_before n_retried n_rescued n_completed rate_before? rate? "
+    "lift_points? lift_relative? normalised_gain? rescue_of_retried? rescue_of_failed? rescue_lo? rescue_hi? "
+    "simulated",
+    "model round rule",
+)
+_table(
+    "dataset_overview",
+    "results",
+    "cohort × category",
+    "The benchmark's jobs as published: counts and prices.",
+    "cohort category n_jobs price_min? price_median? price_max? share_10_200? criteria_mean? simulated",
+    "cohort category",
+)
 
 
 def data_tables() -> Iterator[Table]:

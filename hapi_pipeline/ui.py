@@ -24,7 +24,10 @@ def serve(home: Home, host: str, port: int) -> int:
         "webserver": [str(scripts / "dagster-webserver"), *workspace, "-h", host, "-p", str(port)],
         "daemon": [str(scripts / "dagster-daemon"), "run", *workspace],
     }
-    print(f"Dagster UI of {home.root}: http://{host}:{port}  (Ctrl-C ends it; lineage: /asset-groups)", flush=True)
+    print(
+        f"Dagster UI of {home.root}: http://{host}:{port}  (Ctrl-C ends it; lineage: /asset-groups)",
+        flush=True,
+    )
     processes = {
         name: subprocess.Popen(command, env=environment, cwd=home.root, start_new_session=True)  # noqa: S603
         for name, command in commands.items()

@@ -37,6 +37,7 @@ criteria AS (
 summed AS (
     SELECT attempt_id, count(*) AS n_criteria, count(passed) AS n_judged, count(*) FILTER (WHERE passed) AS n_passed,
         count(*) FILTER (WHERE NOT passed) AS n_failed, count(*) FILTER (WHERE NOT answered) AS n_unanswered,
+        count(*) FILTER (WHERE required) AS n_required,
         count(*) FILTER (WHERE required AND NOT passed) AS n_required_failed,
         count(*) FILTER (WHERE required AND passed IS NULL) AS n_required_unknown,
         bool_or(disagreement) AS disagreement
@@ -47,8 +48,9 @@ SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, b.category, s.n_crite
          WHEN s.n_failed > 0 THEN false
          WHEN s.n_judged = s.n_criteria THEN true END AS all_criteria,
     CASE WHEN a.status = 'infra' OR s.n_unanswered > 0 THEN NULL
-         -- nothing handed in is not complete, even where no criterion is required
-         WHEN s.n_required_failed > 0 OR a.n_deliverables = 0 THEN false
+         -- in a rubric that marks none as required, every criterion is
+         WHEN s.n_required = 0 AND s.n_failed > 0 OR s.n_required_failed > 0 THEN false
+         WHEN s.n_required = 0 AND s.n_judged < s.n_criteria THEN NULL
          WHEN s.n_required_unknown = 0 THEN true END AS required_criteria,
     CASE WHEN a.status = 'infra' THEN 'infra'
          WHEN s.n_unanswered > 0 OR s.n_judged < s.n_criteria AND s.n_failed = 0 THEN 'pending'

@@ -20,7 +20,9 @@ rated AS (
     FROM summed
 )
 , spent AS (
-    SELECT a.model, p.round, count(*) AS n_attempts, sum(a.cost_usd) AS cost_usd
+    SELECT a.model, p.round, count(*) AS n_attempts, 
+        -- one unknown cost makes the sum unknown: a part of it would pass for the whole
+        CASE WHEN count(*) = count(a.cost_usd) THEN sum(a.cost_usd) END AS cost_usd
     FROM attempts a JOIN round_paths p ON a.round = p.step
     GROUP BY ALL
 )

@@ -65,9 +65,7 @@ def drop(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
 def snapshot(folder: Path) -> Snapshot:
     """Every path below a folder with a hash of its bytes, to show that nothing was written."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "/"
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "/"
         for path in sorted(folder.rglob("*"))
     }
 

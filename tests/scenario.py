@@ -224,9 +224,7 @@ RATES = (
 
 def rules(benchmark: Benchmark) -> Benchmark:
     """The scenario's benchmark: two to four criteria, two rounds."""
-    return dataclasses.replace(
-        benchmark, min_criteria=2, max_criteria=4, rounds=("agent_alone", "feedback_1")
-    )
+    return dataclasses.replace(benchmark, min_criteria=2, max_criteria=4, rounds=("agent_alone", "feedback_1"))
 
 
 def criterion(job_id: str, criterion_id: str, importance: str, **changes: Any) -> dict[str, Any]:
@@ -348,9 +346,7 @@ def evaluate(lake: Lake, benchmark: Benchmark) -> None:
     for model in (ALPHA, BETA):
         for round_ in benchmark.rounds:
             rows = [
-                attempt(m, r, job, **_fate(fate))
-                for (m, r, job), fate in ATTEMPTS.items()
-                if (m, r) == (model, round_)
+                attempt(m, r, job, **_fate(fate)) for (m, r, job), fate in ATTEMPTS.items() if (m, r) == (model, round_)
             ]
             keys = {"cohort": COHORT, "model": model, "round": round_}
             lake.write("attempts", table_of("attempts", rows), keys)

@@ -138,9 +138,7 @@ def test_a_damaged_table_is_named_in_one_sentence(lake: Lake) -> None:
 def test_a_run_sees_its_own_month_only_and_a_ledger_whole(lake: Lake) -> None:
     fill(lake)
     made = engine.Query("x", "SELECT cohort FROM curation_funnel", {})
-    assert engine.run(lake, made, {"cohort": "2026-04", "model": "Quill"}).to_pylist() == [
-        {"cohort": "2026-04"}
-    ]
+    assert engine.run(lake, made, {"cohort": "2026-04", "model": "Quill"}).to_pylist() == [{"cohort": "2026-04"}]
     scenario.take_in(lake, "jobs", "job_exports", [scenario.post("a"), scenario.post("b", cohort="2026-04")])
     posts = engine.Query("x", "SELECT job_id FROM job_exports ORDER BY 1", {})
     assert engine.run(lake, posts, {"cohort": "2026-04"})["job_id"].to_pylist() == ["a", "b"]
@@ -148,15 +146,11 @@ def test_a_run_sees_its_own_month_only_and_a_ledger_whole(lake: Lake) -> None:
 
 def test_parameters_that_a_query_does_not_use_are_left_out(lake: Lake) -> None:
     made = engine.Query("x", "SELECT $cohort AS c", {})
-    assert engine.run(lake, made, {}, {"cohort": "2026-03", "model": "Quill"}).to_pylist() == [
-        {"c": "2026-03"}
-    ]
+    assert engine.run(lake, made, {}, {"cohort": "2026-03", "model": "Quill"}).to_pylist() == [{"c": "2026-03"}]
 
 
 def test_inputs_are_tables_not_the_names_within_the_query() -> None:
-    made = engine.Query(
-        "x", "WITH a AS (SELECT * FROM attempts) SELECT * FROM a JOIN rubrics USING (job_id)", {}
-    )
+    made = engine.Query("x", "WITH a AS (SELECT * FROM attempts) SELECT * FROM a JOIN rubrics USING (job_id)", {})
     assert made.inputs == ("attempts", "rubrics")
 
 

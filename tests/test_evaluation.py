@@ -31,9 +31,7 @@ class KnownAttempts(AttemptLedger):
     """A ledger that holds the attempts of the hand-made world."""
 
     def results(self, model_key: str, round: str) -> list[Result]:
-        return [
-            result(m, r, j) for m, r, j in scenario.ATTEMPTS if (Model(m, None).key, r) == (model_key, round)
-        ]
+        return [result(m, r, j) for m, r, j in scenario.ATTEMPTS if (Model(m, None).key, r) == (model_key, round)]
 
 
 def result(model: str, round_: str, job_id: str, **changes: Any) -> Result:
@@ -69,17 +67,13 @@ def result(model: str, round_: str, job_id: str, **changes: Any) -> Result:
     return Result(**(values | changes))
 
 
-def test_in_the_first_round_every_job_of_the_benchmark_is_attempted(
-    world: Lake, benchmark: Benchmark
-) -> None:
+def test_in_the_first_round_every_job_of_the_benchmark_is_attempted(world: Lake, benchmark: Benchmark) -> None:
     tasks = tasks_of(world, KnownAttempts(world.root), cell("agent_alone"), scenario.rules(benchmark))
     assert {t.job.job_id for t in tasks} == set(scenario.GOOD)
     assert all(t.feedback is None and t.previous is None for t in tasks)
 
 
-def test_later_those_that_are_known_to_be_incomplete_are_tried_again(
-    world: Lake, benchmark: Benchmark
-) -> None:
+def test_later_those_that_are_known_to_be_incomplete_are_tried_again(world: Lake, benchmark: Benchmark) -> None:
     tasks = tasks_of(world, KnownAttempts(world.root), cell("feedback_1"), scenario.rules(benchmark))
     assert [t.job.job_id for t in tasks] == ["good-3", "good-4"], "good-2 is pending: nobody pays for it yet"
     said = {t.job.job_id: t.feedback for t in tasks}
@@ -87,22 +81,16 @@ def test_later_those_that_are_known_to_be_incomplete_are_tried_again(
     assert said["good-3"].failed == (("c3 is met", "ann on c3"),), "the adjudicator has overruled ann on c1"
     assert said["good-4"] is not None
     assert said["good-4"].overall == "No file was handed in."
-    assert [t.previous.attempt_id for t in tasks if t.previous] == [
-        f"{ALPHA} agent_alone good-{n}" for n in (3, 4)
-    ]
+    assert [t.previous.attempt_id for t in tasks if t.previous] == [f"{ALPHA} agent_alone good-{n}" for n in (3, 4)]
 
 
-def test_nobody_is_asked_in_a_round_that_is_not_run_or_for_an_external_model(
-    world: Lake, benchmark: Benchmark
-) -> None:
+def test_nobody_is_asked_in_a_round_that_is_not_run_or_for_an_external_model(world: Lake, benchmark: Benchmark) -> None:
     rules, ledger = scenario.rules(benchmark), KnownAttempts(world.root)
     assert tasks_of(world, ledger, cell("retry_1"), rules) == []
     assert tasks_of(world, ledger, cell("agent_alone", litellm=None), rules) == []
 
 
-def test_feedback_on_a_criterion_of_an_older_rubric_is_not_passed_on(
-    lake: Lake, benchmark: Benchmark
-) -> None:
+def test_feedback_on_a_criterion_of_an_older_rubric_is_not_passed_on(lake: Lake, benchmark: Benchmark) -> None:
     lake.write(
         "rubrics",
         scenario.table_of("rubrics", [scenario.criterion("j1", "c1", "critical") | {"cohort": COHORT}]),
@@ -114,12 +102,8 @@ def test_feedback_on_a_criterion_of_an_older_rubric_is_not_passed_on(
         scenario.table_of(
             "verdicts",
             [
-                scenario.verdict(
-                    "a1", ALPHA, "agent_alone", "j1", ("c1", "ann", False), 1, rubric_version="r0"
-                ),
-                scenario.verdict(
-                    "a1", ALPHA, "agent_alone", "j1", ("__overall__", "ann", None), 2, comment="Nearly."
-                ),
+                scenario.verdict("a1", ALPHA, "agent_alone", "j1", ("c1", "ann", False), 1, rubric_version="r0"),
+                scenario.verdict("a1", ALPHA, "agent_alone", "j1", ("__overall__", "ann", None), 2, comment="Nearly."),
             ],
         ),
         here.keys,
@@ -139,9 +123,7 @@ def test_the_agent_sees_the_post_and_never_its_rubric(world: Lake) -> None:
     } == {j: ["c1", "c2", "c3"] for j in jobs}
 
 
-def test_only_files_that_lie_in_the_jobs_own_folder_are_attached(
-    tmp_path: Path, drop: Callable[..., Path]
-) -> None:
+def test_only_files_that_lie_in_the_jobs_own_folder_are_attached(tmp_path: Path, drop: Callable[..., Path]) -> None:
     folder = tmp_path / "attachments" / "j%2F1"
     folder.mkdir(parents=True)
     (folder / "brief.txt").write_text("brief")

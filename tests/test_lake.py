@@ -48,9 +48,7 @@ def test_a_partition_is_read_as_it_was_written_sorted_by_its_key(lake: Lake) -> 
     ],
     ids=["missing column", "text for a number", "half a job", "a list", "null", "repeated key"],
 )
-def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(
-    lake: Lake, rows: pa.Table, reason: str
-) -> None:
+def test_rows_that_do_not_fit_are_refused_and_the_old_ones_stay(lake: Lake, rows: pa.Table, reason: str) -> None:
     lake.write("dataset_overview", overview("old"), OVERVIEW)
     with pytest.raises(SchemaError, match=reason):
         lake.write("dataset_overview", rows, OVERVIEW)
@@ -130,9 +128,7 @@ def test_a_damaged_file_counts_as_missing_wherever_the_damage_is(lake: Lake) -> 
 
 
 def manifest(number: str, kind: str = "rubrics", when: str = "2026-03-01T00:00:00", **changes: Any) -> Import:
-    return Import(
-        number, kind, None, (ImportedFile(f"{number}.csv", f"sha of {number}", 2, 1),), when, **changes
-    )
+    return Import(number, kind, None, (ImportedFile(f"{number}.csv", f"sha of {number}", 2, 1),), when, **changes)
 
 
 def test_rows_of_an_import_count_once_its_manifest_stands(lake: Lake) -> None:
@@ -200,13 +196,9 @@ def test_any_model_name_is_found_again_and_no_other_model_with_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["odd [home] 100%", "it's; here", "a*b?", "ключ"])
-def test_a_home_may_have_any_name(
-    tmp_path: Path, name: str, bytes_below: Callable[[Path], dict[str, str]]
-) -> None:
+def test_a_home_may_have_any_name(tmp_path: Path, name: str, bytes_below: Callable[[Path], dict[str, str]]) -> None:
     lake = Lake(tmp_path / name / "lake")
     lake.write("dataset_overview", overview("a"), OVERVIEW)
     before = bytes_below(tmp_path)
-    assert engine.read_only_query(lake, "SELECT count(*) AS n FROM dataset_overview").to_pylist() == [
-        {"n": 1}
-    ]
+    assert engine.read_only_query(lake, "SELECT count(*) AS n FROM dataset_overview").to_pylist() == [{"n": 1}]
     assert bytes_below(tmp_path) == before

@@ -138,9 +138,7 @@ def test_a_source_that_maps_nothing_is_refused(folder: Path, text: str) -> None:
         Registry(folder).source("mine")
 
 
-@pytest.mark.parametrize(
-    "path", sorted(shipped("data/registry/sources").glob("*.yaml")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(shipped("data/registry/sources").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_source_can_be_read(registry: Registry, path: Path) -> None:
     source = registry.source(path.stem)
     assert {"job_id", *source.required} <= set(source.fields)

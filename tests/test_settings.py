@@ -12,9 +12,7 @@ def test_a_new_home_has_its_folders_and_a_copy_of_the_shipped_registry(tmp_path:
     home = Home(tmp_path / "h")
     assert not home.exists()
     assert home.ensure().exists()
-    assert all(
-        p.is_dir() for p in (home.inbox, home.lake, home.attempts, home.packets, home.releases, home.dagster)
-    )
+    assert all(p.is_dir() for p in (home.inbox, home.lake, home.attempts, home.packets, home.releases, home.dagster))
     ours = {p.relative_to(shipped("data/registry")) for p in shipped("data/registry").rglob("*.yaml")}
     assert {p.relative_to(home.registry) for p in home.registry.rglob("*") if p.is_file()} == ours
 
@@ -25,9 +23,7 @@ def test_a_home_keeps_what_its_operator_wrote(home: Home) -> None:
     assert "Mine" in (home.registry / "models.yaml").read_text()
 
 
-def test_a_home_whose_making_was_cut_short_is_completed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_home_whose_making_was_cut_short_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, allowed = shutil.copyfile, iter(range(3))
 
     def dies(source: Path, target: Path) -> object:

@@ -26,9 +26,7 @@ def steers(text: str) -> bool:
 
 @settings(derandomize=True, deadline=None, max_examples=150)
 @given(data=st.data(), width=st.integers(20, 200))
-def test_a_table_fits_the_width_and_nothing_in_it_steers_the_terminal(
-    data: st.DataObject, width: int
-) -> None:
+def test_a_table_fits_the_width_and_nothing_in_it_steers_the_terminal(data: st.DataObject, width: int) -> None:
     columns = data.draw(st.lists(st.text(max_size=30), min_size=1, max_size=width // 10))
     rows = data.draw(st.lists(st.tuples(*(VALUES for _ in columns)), max_size=5))
     text = show.table(columns, rows, width=width)
@@ -106,9 +104,7 @@ def test_a_job_is_explained(world: Lake, job: str, said: list[str]) -> None:
 def test_what_a_post_says_cannot_steer_the_terminal(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake")
     hostile = dict.fromkeys(("title", "category", "source_file", "source"), HOSTILE)
-    scenario.take_in(
-        lake, "jobs", "job_exports", [scenario.post("j1", **hostile), scenario.post("j1", **hostile)]
-    )
+    scenario.take_in(lake, "jobs", "job_exports", [scenario.post("j1", **hostile), scenario.post("j1", **hostile)])
     text = show.explain_job(lake, "j1")
     assert not steers(text)
     assert "2 rows were imported for it" in text

@@ -110,9 +110,7 @@ def _refuse_bombs(path: Path) -> None:
             raise UnreadableError("this file is too large when unpacked")
         for member in members:
             # the sizes above are the file's own claim: zipfile stops at them, and raises when they are a lie
-            if re.search(
-                rb"<!(DOCTYPE|ENTITY)", archive.read(member) if member.filename.endswith(_XML) else b""
-            ):
+            if re.search(rb"<!(DOCTYPE|ENTITY)", archive.read(member) if member.filename.endswith(_XML) else b""):
                 raise UnreadableError("this file contains declarations that office programs do not write")
 
 
@@ -123,10 +121,7 @@ def _docx(path: Path) -> str:
     for paragraph in re.split(r"</w:p>", xml):
         pieces = re.findall(r"<w:t(?:\s[^>]*)?>([^<]*)</w:t>|<w:(tab|br|cr)\b", paragraph)
         lines.append(
-            "".join(
-                html.unescape(text) or ("\t" if mark == "tab" else "\n" if mark else "")
-                for text, mark in pieces
-            )
+            "".join(html.unescape(text) or ("\t" if mark == "tab" else "\n" if mark else "") for text, mark in pieces)
         )
     return "\n".join(lines).strip()
 

@@ -156,9 +156,7 @@ class AttemptLedger:
         parent = self.root / model_key / slug(round)
         try:
             with os.scandir(parent) as entries:
-                names = sorted(
-                    e.name for e in entries if "-at_" in e.name and e.is_dir(follow_symlinks=False)
-                )
+                names = sorted(e.name for e in entries if "-at_" in e.name and e.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return
         yield from (parent / name for name in names)
@@ -190,23 +188,23 @@ class AttemptLedger:
         prompt_tokens: int | None,
         completion_tokens: int | None,
         seconds: float | None,
-        finished_at: datetime,
+        finished_at: datetime | None,
         simulated: bool = False,
     ) -> Result:
         """Take in an attempt that was made elsewhere; the same one again gives the result already there.
 
+        Without `finished_at` the present moment stands for it.
         `files` are (path within the deliverables, file to copy). UserError names a file that cannot be taken
         in.
         """
-        moment = (
-            finished_at.replace(tzinfo=UTC) if finished_at.tzinfo is None else finished_at.astimezone(UTC)
-        )
+        moment = finished_at or datetime.now(UTC)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        # a time that nobody stated is no part of what makes an attempt the same one
+        stated = moment.isoformat() if finished_at else None
         sources = _external_files(files)
-        numbers = [cost_usd, prompt_tokens, completion_tokens, seconds, moment.isoformat()]
+        numbers = [cost_usd, prompt_tokens, completion_tokens, seconds, stated]
         listing = [[d.path, d.sha256] for d, _ in sources]
-        sha = digest(
-            "external", json.dumps([job_id, model.name, round, turn, arm, listing, numbers, simulated])
-        )
+        sha = digest("external", json.dumps([job_id, model.name, round, turn, arm, listing, numbers, simulated]))
         attempt = "at_" + digest("attempt", sha, "1", length=24)
         folder = self._place(model.key, round, job_id, attempt)
         known = self._result(folder)
@@ -273,9 +271,7 @@ def _external_files(files: Sequence[tuple[str, Path]]) -> list[tuple[Deliverable
         except ValueError as error:
             raise UserError(f"The deliverable {given[:200]!r} cannot be taken in: {error}.") from error
         if name.casefold() in seen:
-            raise UserError(
-                f"The deliverable {given[:200]!r} is named twice; give each file a name of its own."
-            )
+            raise UserError(f"The deliverable {given[:200]!r} is named twice; give each file a name of its own.")
         if source.is_symlink() or not source.is_file():
             raise UserError(f"The deliverable {source} is not a file; put it where the manifest says.")
         seen.add(name.casefold())
@@ -290,9 +286,7 @@ def read_result(folder: Path) -> Result | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
-        _log.warning(
-            "%s is damaged; the attempt will be completed again from its steps", folder / "result.json"
-        )
+        _log.warning("%s is damaged; the attempt will be completed again from its steps", folder / "result.json")
         return None
     try:
         known = {f.name: data[f.name] for f in fields(Result) if f.name != "folder"}

@@ -50,9 +50,7 @@ class Conversation:
         self.messages.append({"role": "user", "content": text})
 
 
-async def converse(
-    state: Conversation, workspace: Workspace, limits: AgentLimits, ask: Ask, on_tool: OnTool
-) -> str:
+async def converse(state: Conversation, workspace: Workspace, limits: AgentLimits, ask: Ask, on_tool: OnTool) -> str:
     """Carry an attempt to its end; the finish reason. Raises what `ask` raises, and OSError (our disk)."""
     while True:
         limit = limit_reached(state, limits)
@@ -61,11 +59,7 @@ async def converse(
             state.say(prompt.LAST_TURN)
         record = await ask(state.steps + 1, state.messages)
         _count(state, record)
-        end = (
-            _failed(state, record)
-            if record["event"] == "failure"
-            else _act(state, workspace, record, on_tool)
-        )
+        end = _failed(state, record) if record["event"] == "failure" else _act(state, workspace, record, on_tool)
         if end is None and state.last_turn is not None:
             end = state.last_turn
         if end is not None:
@@ -137,18 +131,14 @@ def _act(state: Conversation, workspace: Workspace, record: Mapping[str, Any], o
         content = message.get("content")
         if content:
             state.messages.append({**message, "role": "assistant"})
-        return _format_error(
-            state, prompt.CUT_OFF if cut else prompt.NO_TOOL_CALL if content else prompt.EMPTY_REPLY
-        )
+        return _format_error(state, prompt.CUT_OFF if cut else prompt.NO_TOOL_CALL if content else prompt.EMPTY_REPLY)
     arguments = [_arguments(call) for call in calls]
     state.messages.append(_resendable(message, calls, arguments))
     for index, (call, parsed) in enumerate(zip(calls, arguments, strict=True)):
         name = str((call.get("function") or {}).get("name"))
         output, failed = _run(workspace, name, parsed, cut)
         on_tool(state.steps, index, name, output, failed)
-        state.messages.append(
-            {"role": "tool", "tool_call_id": call.get("id"), "name": name, "content": output}
-        )
+        state.messages.append({"role": "tool", "tool_call_id": call.get("id"), "name": name, "content": output})
     if workspace.finished:
         return workspace.finished
     if all(isinstance(parsed, str) for parsed in arguments):
@@ -196,11 +186,7 @@ def _run(workspace: Workspace, name: str, arguments: dict[str, Any] | str, cut: 
     if workspace.finished:
         return "Not done: the work has been handed in.", True
     if isinstance(arguments, str):
-        why = (
-            prompt.CUT_OFF
-            if cut
-            else "Write one JSON object, with quotes and line breaks inside texts escaped."
-        )
+        why = prompt.CUT_OFF if cut else "Write one JSON object, with quotes and line breaks inside texts escaped."
         return f"Error: the arguments are not valid JSON, so nothing was done. {why}", True
     try:
         return workspace.run(name, arguments), False
@@ -231,7 +217,6 @@ def _short_call(call: dict[str, Any]) -> dict[str, Any]:
         return call
     arguments = json.loads(call["function"]["arguments"])
     short = {
-        k: f"[elided, {len(v)} characters]" if isinstance(v, str) and len(v) > 200 else v
-        for k, v in arguments.items()
+        k: f"[elided, {len(v)} characters]" if isinstance(v, str) and len(v) > 200 else v for k, v in arguments.items()
     }
     return {**call, "function": {**call["function"], "arguments": json.dumps(short)}}

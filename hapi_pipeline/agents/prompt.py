@@ -52,13 +52,10 @@ _PREVIOUS_NOTE = (
     "The files that you handed in then are under previous/. Only what is under deliverables/ at the end "
     "counts; to hand in an old file unchanged, name it as previous/NAME in the list that you give to finish."
 )
-NO_TOOL_CALL = (
-    "Your reply contained no tool call. Go on with the work by calling a tool, or call finish if it is done."
-)
+NO_TOOL_CALL = "Your reply contained no tool call. Go on with the work by calling a tool, or call finish if it is done."
 EMPTY_REPLY = "Your reply was empty. Go on with the work by calling a tool, or call finish if it is done."
 CUT_OFF = (
-    "Your reply was cut off because it was too long. "
-    "Work in smaller pieces: write_file with append adds to a file."
+    "Your reply was cut off because it was too long. Work in smaller pieces: write_file with append adds to a file."
 )
 REFUSED = "Your reply was withheld or declined. If part of the work can be done, please do that part."
 LAST_TURN = (
@@ -80,9 +77,7 @@ def fenced(kind: str, text: str) -> str:
     return f"<<<{marker}\n{text}\n{marker}>>>"
 
 
-def first_message(
-    task: Task, attachments: Sequence[tuple[str, int]], previous: Sequence[tuple[str, int]]
-) -> str:
+def first_message(task: Task, attachments: Sequence[tuple[str, int]], previous: Sequence[tuple[str, int]]) -> str:
     """The brief: job, attachments, and in later rounds the previous files and the feedback.
 
     `attachments` and `previous` are (path in the workspace, bytes).

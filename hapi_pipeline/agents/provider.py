@@ -91,9 +91,7 @@ def endpoint_of(model: Model, simulated_base: str | None) -> Endpoint:
         return Endpoint(model.litellm, simulated_base, "simulated", model.parameters, model.max_tokens)
     key = os.environ.get(model.api_key_env) if model.api_key_env else None
     if model.api_key_env and not key:
-        raise UserError(
-            f"Model {model.name!r} needs its key in the environment variable {model.api_key_env}."
-        )
+        raise UserError(f"Model {model.name!r} needs its key in the environment variable {model.api_key_env}.")
     if key is None and model.api_base:
         key = "none"  # an endpoint of one's own may want no key, but the client libraries want something to send
     return Endpoint(model.litellm, model.api_base, key, model.parameters, model.max_tokens, model.api_key_env)
@@ -110,12 +108,8 @@ def prepare_litellm() -> Any:
 
     litellm.suppress_debug_info = True  # else it prints to stdout when a call fails
     litellm.telemetry = False
-    logging.getLogger("LiteLLM").setLevel(
-        logging.ERROR
-    )  # it prints to stdout what a chatty root logger lets through
-    litellm.drop_params = (
-        False  # a parameter that a model does not know is an error, not something to leave out
-    )
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it prints to stdout what a chatty root logger lets through
+    litellm.drop_params = False  # a parameter that a model does not know is an error, not something to leave out
     return litellm
 
 
@@ -255,9 +249,7 @@ async def _wait(seconds: float, stopping: Callable[[], bool]) -> None:
         await asyncio.sleep(min(left, 0.25))
 
 
-def _reply(
-    response: Any, seconds: float, endpoint: Endpoint, messages: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _reply(response: Any, seconds: float, endpoint: Endpoint, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The record of a reply. `message` is None when the provider answered with nothing."""
     choice = response.choices[0] if response.choices else None
     message = None if choice is None else sound(_plain_message(choice.message), endpoint.secret)
@@ -271,9 +263,7 @@ def _reply(
         "model": sound(getattr(response, "model", None)),
         "response_id": sound(getattr(response, "id", None)),
         "usage": _usage(getattr(response, "usage", None), message, messages),
-        "litellm_cost": hidden.get(
-            "response_cost"
-        ),  # only to compare: it is silently 0 for models it does not know
+        "litellm_cost": hidden.get("response_cost"),  # only to compare: it is silently 0 for models it does not know
         "seconds": round(seconds, 3),
     }
 
@@ -287,9 +277,7 @@ def _plain_message(message: Any) -> dict[str, Any]:
     return {k: v for k, v in data.items() if v is not None or k == "content"}
 
 
-def _usage(
-    usage: Any, message: dict[str, Any] | None, messages: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _usage(usage: Any, message: dict[str, Any] | None, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Tokens by kind; estimated from the texts, and marked so, when the provider reports none."""
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if not prompt and not completion:

@@ -190,9 +190,7 @@ def _relay(
                 on_result(plan.task, result)
             if on_progress is not None:
                 on_progress(tally.report(run))
-    except (
-        BaseException
-    ):  # an interrupt, or the caller's function failed: in both cases drain, then pass it on
+    except BaseException:  # an interrupt, or the caller's function failed: in both cases drain, then pass it on
         run.stopping = True
         _drain(future)
         raise
@@ -229,9 +227,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 class _Run:
     """One call of run_tasks, as it lives in the event loop."""
 
-    def __init__(
-        self, planned: Sequence[_Planned], ledger: AttemptLedger, limits: AgentLimits, max_usd: float | None
-    ):
+    def __init__(self, planned: Sequence[_Planned], ledger: AttemptLedger, limits: AgentLimits, max_usd: float | None):
         self.pools: dict[str, deque[_Planned]] = {}
         for plan in planned:
             self.pools.setdefault(plan.task.model.pool.name, deque()).append(plan)
@@ -253,9 +249,7 @@ class _Run:
             models = {p.task.model.pool for p in queue}
             pace = _Pace(min((m.requests_per_minute for m in models if m.requests_per_minute), default=None))
             concurrency = max(1, min(m.concurrency for m in models))
-            workers += [
-                asyncio.create_task(self._work(queue, pace)) for _ in range(min(concurrency, len(queue)))
-            ]
+            workers += [asyncio.create_task(self._work(queue, pace)) for _ in range(min(concurrency, len(queue)))]
         try:
             await asyncio.gather(*workers)
         finally:
@@ -301,9 +295,7 @@ class _Run:
     def _watch(self, plan: _Planned, result: Result) -> None:
         self.new += 1
         name = plan.task.model.name
-        self.failures[name] = (
-            self.failures.get(name, 0) + 1 if result.finish_reason == "provider_error" else 0
-        )
+        self.failures[name] = self.failures.get(name, 0) + 1 if result.finish_reason == "provider_error" else 0
         if self.failures[name] >= OUTAGE:
             self.halted.setdefault(name, f"{OUTAGE} attempts in a row failed at the provider")
 
@@ -329,9 +321,7 @@ class _Run:
                     raise provider.StoppedError from error
                 await asyncio.sleep(_LOCK_WAIT)
 
-    async def _resume(
-        self, plan: _Planned, identifier: str, folder: Path, log: StepLog, pace: _Pace
-    ) -> Result:
+    async def _resume(self, plan: _Planned, identifier: str, folder: Path, log: StepLog, pace: _Pace) -> Result:
         """Run the attempt's loop, over what the log holds already and then over new calls."""
         task = plan.task
         workspace = Workspace(folder)
@@ -343,9 +333,7 @@ class _Run:
         workspace.prepare(task.job.attachments, previous)
         _write_config(folder, plan, identifier)
         brief = prompt.first_message(task, workspace.files("attachments"), workspace.files("previous"))
-        state = Conversation(
-            [{"role": "system", "content": prompt.SYSTEM}, {"role": "user", "content": brief}]
-        )
+        state = Conversation([{"role": "system", "content": prompt.SYSTEM}, {"role": "user", "content": brief}])
         ask = partial(self._ask, plan, identifier, log, pace, state)
         reason = await converse(state, workspace, self.limits, ask, log.tool)
         finish = partial(self._finish, plan, identifier, folder, state, reason, log.maybe_billed)
@@ -363,9 +351,7 @@ class _Run:
         await pace.turn()
         await log.intend(step, key)
         try:
-            record = await provider.ask(
-                plan.endpoint, messages, TOOLS, key, left, POLICY, lambda: self.stopping
-            )
+            record = await provider.ask(plan.endpoint, messages, TOOLS, key, left, POLICY, lambda: self.stopping)
         except (provider.OperatorError, provider.StoppedError) as error:
             log.unanswered(step, redact(str(error), plan.endpoint.secret))
             raise

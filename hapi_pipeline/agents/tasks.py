@@ -91,12 +91,8 @@ def request_identity(task: Task, limits: AgentLimits) -> dict[str, Any]:
         "round": task.round,
         "turn": task.turn,
         "arm": task.arm,
-        "feedback": None
-        if task.feedback is None
-        else [[list(f) for f in task.feedback.failed], task.feedback.overall],
-        "previous": None
-        if task.previous is None
-        else sorted([d.path, d.sha256] for d in task.previous.deliverables),
+        "feedback": None if task.feedback is None else [[list(f) for f in task.feedback.failed], task.feedback.overall],
+        "previous": None if task.previous is None else sorted([d.path, d.sha256] for d in task.previous.deliverables),
         # the name too: two entries of the registry with one id (say, at two addresses) are two models
         "model": model.name,
         "litellm": model.litellm,

@@ -26,9 +26,7 @@ _LISTED = 300
 _OUR_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS})
 
 
-def _tool(
-    name: str, description: str, required: Sequence[str], **properties: Mapping[str, Any]
-) -> dict[str, Any]:
+def _tool(name: str, description: str, required: Sequence[str], **properties: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {
         "type": "object",
         "properties": properties,
@@ -185,9 +183,7 @@ class Workspace:
         if sum(others.values()) + size > MAX_TOTAL_BYTES:
             raise ToolError(f"together the files may have {MAX_TOTAL_BYTES} bytes at most")
         if name not in self._sizes and name.casefold() in {n.casefold() for n in others}:
-            raise ToolError(
-                "another file differs from this name only in upper and lower case; choose another name"
-            )
+            raise ToolError("another file differs from this name only in upper and lower case; choose another name")
 
     def _check_deliverables(self, _: Mapping[str, Any]) -> str:
         lines = [

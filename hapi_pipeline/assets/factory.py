@@ -85,7 +85,13 @@ def definition_metadata(table: Table, made: Query | None) -> dict[str, Any]:
 
 
 def table_asset(
-    name: str, inputs: Sequence[str], build: Builder, first: str, *, kinds: set[str], made: Query | None = None,
+    name: str,
+    inputs: Sequence[str],
+    build: Builder,
+    first: str,
+    *,
+    kinds: set[str],
+    made: Query | None = None,
     version: Callable[[], str] = str,
 ) -> dg.AssetsDefinition:
     """The asset of one table, remade partition by partition with `build` where its inputs have changed.
@@ -124,7 +130,12 @@ def sql_asset(name: str, first: str, build: SqlBuilder | None = None) -> dg.Asse
     chosen = build or run_sql
     inputs = [i for i in made.inputs if i in TABLES]
     return table_asset(
-        name, inputs, lambda hapi, scope: chosen(hapi, made, scope), first, kinds={"duckdb", "parquet"}, made=made
+        name,
+        inputs,
+        lambda hapi, scope: chosen(hapi, made, scope),
+        first,
+        kinds={"duckdb", "parquet"},
+        made=made,
     )
 
 
@@ -216,7 +227,8 @@ def run_metadata(hapi: HapiHome, table: Table, rows: int, remade: int, partition
         metadata["dagster/column_lineage"] = dg.TableColumnLineage(
             {
                 column: [dg.TableColumnDep(asset_key=asset_keys(t)[0], column_name=c) for t, c in sources]
-                for column, sources in lineage.items() if sources
+                for column, sources in lineage.items()
+                if sources
             }
         )
     return metadata
@@ -230,9 +242,7 @@ def lineage_markdown(lineage: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     return "\n".join(lines)
 
 
-def inputs_fingerprint(
-    lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str
-) -> str:
+def inputs_fingerprint(lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str) -> str:
     """Changes when anything that a partition is made from changes: rows, SQL, code version, benchmark settings."""
     sql = query(name).sql if (shipped("sql") / f"{name}.sql").exists() else ""
     states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs)]
@@ -244,4 +254,3 @@ def row_count(lake: Lake, table: str, scope: Mapping[str, str]) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(lake.path(table, scope)).num_rows)
-

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 def round_assets(first: str) -> list[dg.AssetsDefinition]:
     """The assets of every round."""
-    return [asset for r in ROUNDS for asset in evaluation_round(r.name, after=r.after, feedback=r.feedback, first=first)]
+    return [
+        asset for r in ROUNDS for asset in evaluation_round(r.name, after=r.after, feedback=r.feedback, first=first)
+    ]
 
 
 def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str) -> list[dg.AssetsDefinition]:
@@ -50,10 +52,17 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         made = query("verdicts") if table == "verdicts" else None
         return dg.asset(
-            key=[name, table], deps=deps, partitions_def=cells(first),
-            backfill_policy=dg.BackfillPolicy.single_run(), group_name=name, kinds=kinds, owners=OWNERS,
+            key=[name, table],
+            deps=deps,
+            partitions_def=cells(first),
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            group_name=name,
+            kinds=kinds,
+            owners=OWNERS,
             description=f"{this.meaning} {TABLES[table].meaning}{start if table == 'attempts' else ''}",
-            metadata=definition_metadata(TABLES[table], made), tags={"hapi/round": name}, pool=pool,
+            metadata=definition_metadata(TABLES[table], made),
+            tags={"hapi/round": name},
+            pool=pool,
         )
 
     benchmark = dependencies(TABLES["attempts"], ["benchmark_jobs"])
@@ -70,13 +79,22 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
 
     ledger = dependencies(TABLES["verdicts"], ["verdict_exports"])
 
-    @asset("verdicts", [dg.AssetDep(dg.AssetKey([name, "packets"])), dg.AssetDep(dg.AssetKey([name, "attempts"])),
-                        *ledger], {"duckdb", "parquet"})
+    @asset(
+        "verdicts",
+        [dg.AssetDep(dg.AssetKey([name, "packets"])), dg.AssetDep(dg.AssetKey([name, "attempts"])), *ledger],
+        {"duckdb", "parquet"},
+    )
     def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
         scopes = [cell.keys for cell in cells_of(context, hapi, this)]
         made = query("verdicts")
-        return write_partitions(context, hapi, TABLES["verdicts"], VERDICT_INPUTS, scopes,
-                                lambda home, scope: run(home.lake, made, scope))
+        return write_partitions(
+            context,
+            hapi,
+            TABLES["verdicts"],
+            VERDICT_INPUTS,
+            scopes,
+            lambda home, scope: run(home.lake, made, scope),
+        )
 
     return [attempts, packets, verdicts]
 
@@ -95,11 +113,15 @@ def stale_assets(hapi: HapiHome, scopes: Sequence[tuple[str, Model]]) -> list[dg
     for this in (r for r in ROUNDS if r.name in chosen and (r.after is None or r.after in graded)):
         cells = [Cell(cohort, model, this) for cohort, model in scopes]
         attempts = (this.after, "verdicts") in stale or any(
-            lake.inputs("attempts", c.keys) != attempts_fingerprint(hapi, ledger, c) for c in cells)
+            lake.inputs("attempts", c.keys) != attempts_fingerprint(hapi, ledger, c) for c in cells
+        )
         packets = attempts or any(
-            lake.inputs("packets", c.keys) != inputs_fingerprint(lake, "packets", PACKET_INPUTS, c.keys, "") for c in cells)
-        verdicts = this.name in graded and (attempts or any(
-            lake.inputs("verdicts", c.keys) != verdicts_fingerprint(hapi, c) for c in cells))
+            lake.inputs("packets", c.keys) != inputs_fingerprint(lake, "packets", PACKET_INPUTS, c.keys, "")
+            for c in cells
+        )
+        verdicts = this.name in graded and (
+            attempts or any(lake.inputs("verdicts", c.keys) != verdicts_fingerprint(hapi, c) for c in cells)
+        )
         for table, is_stale in (("attempts", attempts), ("packets", packets), ("verdicts", verdicts)):
             stale += [(this.name, table)] if is_stale else []
     return [dg.AssetKey(list(pair)) for pair in stale]
@@ -123,7 +145,9 @@ def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> 
     return [Cell(scope["cohort"], registry.model(scope["model"]), this) for scope in scopes]
 
 
-def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
+def attempt_cells(
+    context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]"
+) -> dg.MaterializeResult[Any]:
     """Attempt what is missing in these cells, all in one event loop, then write each cell's table."""
     from hapi_pipeline.agents.run import obstacle, run_tasks
     from hapi_pipeline.evaluation import open_tasks, tasks_of
@@ -131,8 +155,9 @@ def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Se
     benchmark, ledger, lake = hapi.registry.benchmark, hapi.ledger, hapi.lake
     stale = [c for c in wanted if lake.inputs("attempts", c.keys) != attempts_fingerprint(hapi, ledger, c)]
     tasks = {cell: tasks_of(lake, ledger, cell, benchmark) for cell in stale}
-    missing = open_tasks(ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some],
-                         benchmark.agent)
+    missing = open_tasks(
+        ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some], benchmark.agent
+    )
     context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
     finished: list[Result] = []
     left_out: dict[str, str] = {}
@@ -142,14 +167,19 @@ def attempt_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Se
             reasons = {task.model.name: obstacle(task.model, address) for task in missing}
             left_out = {name: reason for name, reason in reasons.items() if reason}
             finished = run_tasks(
-                [task for task in missing if task.model.name not in left_out], ledger, benchmark.agent,
-                simulated_base=address, max_usd=ceiling(context),
+                [task for task in missing if task.model.name not in left_out],
+                ledger,
+                benchmark.agent,
+                simulated_base=address,
+                max_usd=ceiling(context),
                 on_progress=lambda p: progress.show(p.done, p.total, f"${p.cost_usd:,.2f}, {p.infra} failed"),
             )
     for cell, due in tasks.items():
         write_attempts(hapi, ledger, cell, due)
-    return dg.MaterializeResult(metadata=attempts_metadata(context, hapi, wanted, finished, len(missing))
-        | {"run_left_out": "\n".join(left_out.values())})
+    return dg.MaterializeResult(
+        metadata=attempts_metadata(context, hapi, wanted, finished, len(missing))
+        | {"run_left_out": "\n".join(left_out.values())}
+    )
 
 
 def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:
@@ -175,15 +205,24 @@ def write_attempts(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "
 
     lake, limits = hapi.lake, hapi.registry.benchmark.agent
     jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
-    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name),
-                        current_attempts(ledger, due, limits), jobs)
+    rows = attempt_rows(
+        cell, ledger.results(cell.model.key, cell.round.name), current_attempts(ledger, due, limits), jobs
+    )
     settled = cell.model.retired or not open_tasks(ledger, due, limits)
-    lake.write("attempts", rows_of("attempts", rows), cell.keys,
-               attempts_fingerprint(hapi, ledger, cell) if settled else "open")
+    lake.write(
+        "attempts",
+        rows_of("attempts", rows),
+        cell.keys,
+        attempts_fingerprint(hapi, ledger, cell) if settled else "open",
+    )
 
 
 def attempts_metadata(
-    context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]", finished: "Sequence[Result]", missing: int
+    context: dg.AssetExecutionContext,
+    hapi: HapiHome,
+    wanted: "Sequence[Cell]",
+    finished: "Sequence[Result]",
+    missing: int,
 ) -> dict[str, Any]:
     """Attempts and cost of each partition as they stand, and what this run did."""
     total, cost = 0, 0.0
@@ -195,25 +234,29 @@ def attempts_metadata(
             report_partition(context, cell.keys, {"dagster/partition_row_count": len(costs), "cost_usd": spent})
     context.log.info(f"{len(finished)} attempts made now, {total} in all, ${cost:,.2f}")
     return run_metadata(hapi, TABLES["attempts"], total, len(finished), len(wanted)) | {
-        "run_attempts_made": len(finished), "run_attempts_failed": sum(r.status == "infra" for r in finished),
-        "run_attempts_left": missing - len(finished), "run_cost_usd": sum(r.cost_usd or 0.0 for r in finished),
+        "run_attempts_made": len(finished),
+        "run_attempts_failed": sum(r.status == "infra" for r in finished),
+        "run_attempts_left": missing - len(finished),
+        "run_cost_usd": sum(r.cost_usd or 0.0 for r in finished),
     }
 
 
-def packet_cells(context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
+def packet_cells(
+    context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]"
+) -> dg.MaterializeResult[Any]:
     """Write the packets of these cells and their tables."""
     from hapi_pipeline.evaluation import packet_rows, packet_specs, write_packets
     from hapi_pipeline.intake.ledger import rows_of
 
     lake, ledger, changed = hapi.lake, hapi.ledger, 0
     there = {path.name for path in hapi.home.packets.iterdir()}
-    fingerprints = {
-        cell: inputs_fingerprint(lake, "packets", PACKET_INPUTS, cell.keys, "")
-        for cell in wanted
-    }
+    fingerprints = {cell: inputs_fingerprint(lake, "packets", PACKET_INPUTS, cell.keys, "") for cell in wanted}
     known = {cell: lake.read("packets", cell.keys, ["packet_id"])["packet_id"].to_pylist() for cell in wanted}
-    stale = [cell for cell in wanted
-             if lake.inputs("packets", cell.keys) != fingerprints[cell] or not there.issuperset(known[cell])]
+    stale = [
+        cell
+        for cell in wanted
+        if lake.inputs("packets", cell.keys) != fingerprints[cell] or not there.issuperset(known[cell])
+    ]
     specs = {
         cell: packet_specs(lake, cell, {r.attempt_id: r for r in ledger.results(cell.model.key, cell.round.name)})
         for cell in stale

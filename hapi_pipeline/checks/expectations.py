@@ -27,7 +27,11 @@ def validate_benchmark_jobs(lake: Lake, benchmark: Benchmark) -> list[dict[str, 
         gxe.ExpectColumnValuesToBeUnique(column="job_id"),
         gxe.ExpectColumnValuesToNotBeNull(column="category"),
         gxe.ExpectColumnValuesToBeBetween(
-            column="price_usd", min_value=0, strict_min=True, max_value=benchmark.rules.max_price_usd, strict_max=True
+            column="price_usd",
+            min_value=0,
+            strict_min=True,
+            max_value=benchmark.rules.max_price_usd,
+            strict_max=True,
         ),
         gxe.ExpectColumnValuesToBeBetween(
             column="n_criteria", min_value=benchmark.min_criteria, max_value=benchmark.max_criteria
@@ -55,7 +59,8 @@ def _row(result: Any) -> dict[str, Any]:
         "column": str(result.expectation_config.kwargs.get("column", "")),
         "success": bool(result.success),
         "unexpected_percent": float(details.get("unexpected_percent") or 0.0),
-        "examples": "the expectation could not be evaluated" if raised
+        "examples": "the expectation could not be evaluated"
+        if raised
         else ", ".join(str(v) for v in details.get("partial_unexpected_list", [])[:5]),
     }
 
@@ -71,7 +76,7 @@ def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
     description="Prices, rubric sizes, titles and durations of all benchmark jobs lie where they should.",
 )
 def benchmark_jobs_quality(hapi: HapiHome) -> dg.AssetCheckResult:
-    """The suite over the benchmark's jobs; a warning, for it says that a person should look, not that a row is wrong."""
+    """The suite over the benchmark's jobs; a warning: it says that a person should look, not that a row is wrong."""
     found = validate_benchmark_jobs(hapi.lake, hapi.registry.benchmark)
     return dg.AssetCheckResult(
         passed=all(row["success"] for row in found),

@@ -40,10 +40,20 @@ def violations(lake: Lake, sql: str, tables: list[str]) -> list[dict[str, Any]]:
 def reconciliation_checks() -> list[dg.AssetChecksDefinition]:
     """The checks, blocking: what follows from counts that do not agree must not run."""
     return [
-        _check("curation_funnel", "funnel_reconciles", FUNNEL, ["curation_funnel"],
-               "Every job that enters a rule is kept, rejected or unknown, and what a rule keeps enters the next."),
-        _check("completion_rates", "counts_add_up", RATES, ["completion_rates"],
-               "Eligible jobs are graded, pending, infra or unattempted, and rates lie within their bounds."),
+        _check(
+            "curation_funnel",
+            "funnel_reconciles",
+            FUNNEL,
+            ["curation_funnel"],
+            "Every job that enters a rule is kept, rejected or unknown, and what a rule keeps enters the next.",
+        ),
+        _check(
+            "completion_rates",
+            "counts_add_up",
+            RATES,
+            ["completion_rates"],
+            "Eligible jobs are graded, pending, infra or unattempted, and rates lie within their bounds.",
+        ),
     ]
 
 

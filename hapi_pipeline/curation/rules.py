@@ -77,9 +77,17 @@ def pii_findings(lake: Lake, scope: Mapping[str, str]) -> pa.Table:
         for post, findings in zip(posts, found, strict=True):
             # one row for each type and start: a stronger finding at the same place makes a weaker one redundant
             for finding in {(f.type, f.start): f for f in sorted(findings, key=lambda f: f.score)}.values():
-                rows.append({
-                    "cohort": scope["cohort"], "job_id": post[0], "place": place, "finding_type": finding.type,
-                    "start": finding.start, "end": finding.end, "score": finding.score,
-                    "decision": decide([finding]), "detector_version": DETECTOR_VERSION,
-                })
+                rows.append(
+                    {
+                        "cohort": scope["cohort"],
+                        "job_id": post[0],
+                        "place": place,
+                        "finding_type": finding.type,
+                        "start": finding.start,
+                        "end": finding.end,
+                        "score": finding.score,
+                        "decision": decide([finding]),
+                        "detector_version": DETECTOR_VERSION,
+                    }
+                )
     return pa.Table.from_pylist(rows, schema=TABLES["pii_findings"].schema())

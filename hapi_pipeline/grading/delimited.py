@@ -53,9 +53,7 @@ def physical_lines(text: str) -> list[str]:
     return list(io.StringIO(text, newline=""))
 
 
-def records(
-    lines: Sequence[str], delimiter: str, is_record: Callable[[Sequence[str]], bool]
-) -> Iterator[Record]:
+def records(lines: Sequence[str], delimiter: str, is_record: Callable[[Sequence[str]], bool]) -> Iterator[Record]:
     """The records of a CSV file, blank ones included.
 
     A stray quote would swallow the lines after it into one cell. So a record over several lines of which one

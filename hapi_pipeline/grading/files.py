@@ -107,8 +107,7 @@ def read_verdict_file(path: Path) -> VerdictFile:
         return _from_sheets(read_workbook(data, path.name), path.name)
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise UserError(
-            f"{path.name} is an old .xls file or protected by a password; save it as .xlsx without a "
-            "password."
+            f"{path.name} is an old .xls file or protected by a password; save it as .xlsx without a password."
         )
     return _read_text(data, path.name)
 
@@ -274,9 +273,7 @@ def _cell_problem(sheet: Sheet, table: _Table, row: int, merged: Mapping[int, st
         return Problem(row + 1, None, merged[row], "merged_cells", message)
     for column in table.read_columns:
         if (row, column) in sheet.formulas:
-            value = (
-                sheet.rows[row][column] if row < len(sheet.rows) and column < len(sheet.rows[row]) else None
-            )
+            value = sheet.rows[row][column] if row < len(sheet.rows) and column < len(sheet.rows[row]) else None
             return _formula((row, column), table.columns[column], value)
     return None
 
@@ -301,9 +298,7 @@ def _from_csv(lines: Sequence[str], name: str, guessed: bool) -> VerdictFile:
         if not isinstance(record, BadLine) and _names_columns(record):
             break
         above.append(record)
-    header: dict[str, Any] = {
-        key: value for key, (value, _) in _header_block([_cells(r, form) for r in above]).items()
-    }
+    header: dict[str, Any] = {key: value for key, (value, _) in _header_block([_cells(r, form) for r in above]).items()}
     header |= {"guessed_encoding": True} if guessed else {}
     header |= {"ignored": table.ignored} if table.ignored else {}
     problems = [_bad_line(None, record) for record in above if isinstance(record, BadLine)]
@@ -327,9 +322,7 @@ def _record_test(table: _Table) -> Callable[[Sequence[str]], bool]:
         if len(cells) <= max(criterion, passed):
             return False
         criterion_id = cells[criterion].strip()
-        is_row = (
-            criterion_id and not re.search(r"\s", criterion_id) and parse_verdict(cells[passed]) is not BAD
-        )
+        is_row = criterion_id and not re.search(r"\s", criterion_id) and parse_verdict(cells[passed]) is not BAD
         return bool(is_row) or _names_columns(cells)
 
     return is_record
@@ -346,10 +339,7 @@ def _sniff(lines: Sequence[str], name: str) -> tuple[str, _Table]:
     found: list[tuple[int, str, _Table]] = []
     head = lines[: _SEARCHED_ROWS * 20]
     for delimiter in delimited.DELIMITERS:
-        grid = [
-            _cells(r, "twin")
-            for r in islice(delimited.records(head, delimiter, _names_columns), _SEARCHED_ROWS)
-        ]
+        grid = [_cells(r, "twin") for r in islice(delimited.records(head, delimiter, _names_columns), _SEARCHED_ROWS)]
         table = _find_table(grid, name)
         if table:
             found.append((len(table.columns), delimiter, table))

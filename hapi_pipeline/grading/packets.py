@@ -173,8 +173,7 @@ def _page(spec: PacketSpec, deliverables: list[str], attachments: list[str]) -> 
     """The brief as a page: everything in it is shown as text, nothing runs, nothing is fetched."""
     facts = " · ".join(part for part in (spec.category or "", ", ".join(spec.skills)) if part)
     criteria = "".join(
-        f"<li><b>{_html(c.criterion_id)} · {_html(c.importance)}</b><br><span "
-        f"class=text>{_html(c.text)}</span></li>"
+        f"<li><b>{_html(c.criterion_id)} · {_html(c.importance)}</b><br><span class=text>{_html(c.text)}</span></li>"
         for c in spec.criteria
     )
     page = (

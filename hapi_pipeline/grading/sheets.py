@@ -96,10 +96,7 @@ def _xlsx(archive: zipfile.ZipFile, data: bytes, name: str) -> list[Sheet]:
     _refuse_long_strings(archive, name)
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(data))
-        grids = {
-            sheet: book.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
-            for sheet in book.sheet_names
-        }
+        grids = {sheet: book.get_sheet_by_name(sheet).to_python(skip_empty_area=False) for sheet in book.sheet_names}
     except CalamineError as error:
         raise UserError(_damaged(name)) from error
     except BaseException as error:
@@ -146,9 +143,7 @@ def _refuse_long_strings(archive: zipfile.ZipFile, name: str) -> None:
     if "xl/sharedStrings.xml" in archive.namelist():
         longest = max(map(len, archive.read("xl/sharedStrings.xml").split(b"</si>")))
         if longest > _MAX_STRING:
-            raise UserError(
-                f"{name} has a cell with more text than a workbook can hold; shorten it and save again."
-            )
+            raise UserError(f"{name} has a cell with more text than a workbook can hold; shorten it and save again.")
 
 
 def _oddities(part: bytes) -> tuple[frozenset[Place], tuple[tuple[Place, Place], ...]]:

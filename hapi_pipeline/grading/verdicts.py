@@ -80,9 +80,7 @@ def judge(
     court = _Court(file, index, imported_at)
     entries, problems = court.hear()
     entries, conflicts = _settle(entries)
-    rows = [
-        _verdict_row(entry, source_file, source_sha256, imported_at, bool(simulated)) for entry in entries
-    ]
+    rows = [_verdict_row(entry, source_file, source_sha256, imported_at, bool(simulated)) for entry in entries]
     return rows, [
         {
             "kind": "verdicts",
@@ -171,9 +169,7 @@ class _Court:
         comment = _text(row.values.get("comment")) or None
         leak = ("blinding_suspect",) if comment and _names(comment, gradable.model) else ()
         flags = (*self.flags_of_file, *overall_flags, *grader_flags, *role_flags, *date_flags, *leak)
-        return _Entry(
-            row.row, gradable, criterion_id, passed, comment, grader, role, minutes, graded_at, flags
-        )
+        return _Entry(row.row, gradable, criterion_id, passed, comment, grader, role, minutes, graded_at, flags)
 
     def _value(self, row: RawRow, column: str) -> Cell:
         """What the row says, else what stands above the table."""
@@ -187,16 +183,12 @@ class _Court:
             found = self.index.by_packet(packet_id)
             if found is None:
                 message = (
-                    "No packet with this id was given out from here; check the id or send the file back "
-                    "to its source."
+                    "No packet with this id was given out from here; check the id or send the file back to its source."
                 )
                 raise _RefusalError("packet_id", packet_id, "unknown_id", message)
             known = (found.job_id, found.model, found.round)
             if any(said and said != truth for said, truth in zip(cell, known, strict=True)):
-                message = (
-                    "The packet_id belongs to another job, model or round than the row says; correct one "
-                    "of them."
-                )
+                message = "The packet_id belongs to another job, model or round than the row says; correct one of them."
                 raise _RefusalError("packet_id", packet_id, "unknown_id", message)
             return found
         if not all(cell):
@@ -204,26 +196,18 @@ class _Court:
             raise _RefusalError("packet_id", None, "unknown_id", message)
         found = self.index.by_cell(*cell)
         if found is None:
-            message = (
-                "There is no attempt of this model at this job in this round; check job_id, model and round."
-            )
+            message = "There is no attempt of this model at this job in this round; check job_id, model and round."
             raise _RefusalError("job_id", " / ".join(cell), "unknown_id", message)
         return found
 
     def _same_packet(self, row: RawRow, gradable: Gradable) -> None:
         sha = _text(self._value(row, "packet_sha256"))
         if sha and gradable.packet_sha256 and sha.casefold() != gradable.packet_sha256:
-            message = (
-                "The sheet is not the one that was given out under this packet id; grade the packet as "
-                "issued."
-            )
+            message = "The sheet is not the one that was given out under this packet id; grade the packet as issued."
             raise _RefusalError("packet_sha256", sha, "tampered", message)
         version = _text(self._value(row, "rubric_version"))
         if version and version != gradable.rubric_version:
-            message = (
-                "The criteria have changed since this sheet was given out; ask for the new packet and "
-                "grade that."
-            )
+            message = "The criteria have changed since this sheet was given out; ask for the new packet and grade that."
             raise _RefusalError("rubric_version", version, "stale_rubric", message)
 
     def _grader(self, row: RawRow) -> tuple[str, tuple[str, ...]]:
@@ -281,14 +265,10 @@ def _passed(row: RawRow, criterion_id: str) -> tuple[bool | None, tuple[str, ...
             )
         return None, ("overall_verdict_ignored",) if verdict not in (MISSING, None) else ()
     if isinstance(verdict, Missing):
-        message = (
-            "The verdict is blank; choose PASS, FAIL or CANNOT_JUDGE. Until then the packet is incomplete."
-        )
+        message = "The verdict is blank; choose PASS, FAIL or CANNOT_JUDGE. Until then the packet is incomplete."
         raise _RefusalError("verdict", None, "missing_verdict", message)
     if isinstance(verdict, Bad):
-        raise _RefusalError(
-            "verdict", value, "bad_verdict", "This is no verdict; write PASS, FAIL or CANNOT_JUDGE."
-        )
+        raise _RefusalError("verdict", value, "bad_verdict", "This is no verdict; write PASS, FAIL or CANNOT_JUDGE.")
     return verdict, ()
 
 
@@ -314,9 +294,7 @@ def _number(value: Cell) -> float | None:
     return float(plain.replace(",", "."))
 
 
-_ISO = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII
-)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII)
 
 
 def _graded_at(value: Cell, imported_at: datetime) -> tuple[datetime | None, tuple[str, ...]]:
@@ -375,9 +353,7 @@ def _verdict_row(
 ) -> dict[str, Any]:
     gradable = entry.gradable
     return {
-        "verdict_id": digest(
-            gradable.packet_id, entry.criterion_id, entry.grader, source_sha256, str(entry.row)
-        ),
+        "verdict_id": digest(gradable.packet_id, entry.criterion_id, entry.grader, source_sha256, str(entry.row)),
         "packet_id": gradable.packet_id,
         "attempt_id": gradable.attempt_id,
         "cohort": gradable.cohort,

@@ -49,13 +49,11 @@ HELP = (
     ("Blank", "Counts as not yet graded. You may save at any time and go on later."),
     (
         "3. Sum up",
-        "Overall feedback: what you would write to the person who did the work. It may be used for a "
-        "next try.",
+        "Overall feedback: what you would write to the person who did the work. It may be used for a next try.",
     ),
     (
         "4. Hand in",
-        "Fill in your grader name, the date and your minutes, save, and send this file back. Any name "
-        "will do.",
+        "Fill in your grader name, the date and your minutes, save, and send this file back. Any name will do.",
     ),
     (
         "Please do not",
@@ -191,9 +189,7 @@ def _verdict_column(sheet: Any, last: int, formats: _Formats) -> None:
         },
     )
     for word, style in zip(VERDICT_WORDS, (formats.passed, formats.failed, formats.open), strict=True):
-        sheet.conditional_format(
-            *area, {"type": "cell", "criteria": "==", "value": f'"{word}"', "format": style}
-        )
+        sheet.conditional_format(*area, {"type": "cell", "criteria": "==", "value": f'"{word}"', "format": style})
 
 
 def _row_height(text: str) -> float:

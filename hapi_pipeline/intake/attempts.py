@@ -20,7 +20,7 @@ _MOST = 1e15  # more dollars, tokens or seconds than any attempt takes
 _REQUIRED = ("job_id", "model", "round", "deliverables")
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A row of a manifest that cannot be taken in: column, code and a plain sentence."""
 
     def __init__(self, column: str, code: str, message: str):
@@ -42,21 +42,29 @@ def import_attempts(lake: Lake, home: Home, registry: Registry, folder: Path) ->
     if known:
         return known, False
     ledger, now = AttemptLedger(home.attempts), datetime.now(UTC)
-    cohorts = {row["job_id"]: row["cohort"] for row in lake.read("benchmark_jobs", columns=["job_id", "cohort"]).to_pylist()}
+    cohorts = {
+        row["job_id"]: row["cohort"] for row in lake.read("benchmark_jobs", columns=["job_id", "cohort"]).to_pylist()
+    }
     rejected: list[Rejected] = []
     touched, taken = set[str](), 0
     for number, row in rows:
         try:
-            _take_in(ledger, registry, cohorts, folder, row, now)
+            _take_in(ledger, registry, cohorts, folder, row)
             touched.add(cohorts[row["job_id"]])
             taken += 1
-        except _Refused as problem:
+        except _RefusedError as problem:
             rejected.append(Rejected(number, problem.column, str(row.get(problem.column)), problem.code, str(problem)))
         except UserError as problem:
-            rejected.append(Rejected(number, "deliverables", str(row.get("deliverables")), "bad_deliverable", str(problem)))
+            rejected.append(
+                Rejected(number, "deliverables", str(row.get("deliverables")), "bad_deliverable", str(problem))
+            )
     done = Import(
-        import_id=import_id("attempts", sha), kind="attempts", source=None, imported_at=now.isoformat(),
-        files=(ImportedFile(manifest.name, sha, taken, len(rejected)),), cohorts=tuple(sorted(touched)),
+        import_id=import_id("attempts", sha),
+        kind="attempts",
+        source=None,
+        imported_at=now.isoformat(),
+        files=(ImportedFile(manifest.name, sha, taken, len(rejected)),),
+        cohorts=tuple(sorted(touched)),
     )
     return commit_import(lake, done, quarantine_rows("attempts", manifest.name, sha, now, rejected)), True
 
@@ -92,22 +100,32 @@ def _rows(manifest: Path) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _take_in(
-    ledger: AttemptLedger, registry: Registry, cohorts: Mapping[str, str], folder: Path, row: Mapping[str, Any],
-    now: datetime,
+    ledger: AttemptLedger,
+    registry: Registry,
+    cohorts: Mapping[str, str],
+    folder: Path,
+    row: Mapping[str, Any],
 ) -> None:
     for name in _REQUIRED:
         if name not in row:
-            raise _Refused(name, "missing_column", f"The row lacks {name!r}, or is not an object of JSON.")
+            raise _RefusedError(name, "missing_column", f"The row lacks {name!r}, or is not an object of JSON.")
     if not isinstance(row["job_id"], str) or row["job_id"] not in cohorts:
-        raise _Refused("job_id", "unknown_id", "There is no such job in the benchmark.")
+        raise _RefusedError("job_id", "unknown_id", "There is no such job in the benchmark.")
     if not isinstance(row["round"], str) or row["round"] not in ROUND:
-        raise _Refused("round", "unknown_round", f"The round must be one of {', '.join(ROUND)}.")
+        raise _RefusedError("round", "unknown_round", f"The round must be one of {', '.join(ROUND)}.")
     model, this = _external_model(registry, row["model"]), ROUND[row["round"]]
     ledger.add_external(
-        job_id=row["job_id"], model=model, round=this.name, turn=this.turn, arm=this.arm,
-        files=_files(folder, row["deliverables"]), cost_usd=_number(row, "cost_usd"),
-        prompt_tokens=_whole(row, "prompt_tokens"), completion_tokens=_whole(row, "completion_tokens"),
-        seconds=_number(row, "seconds"), finished_at=_moment(row, now),
+        job_id=row["job_id"],
+        model=model,
+        round=this.name,
+        turn=this.turn,
+        arm=this.arm,
+        files=_files(folder, row["deliverables"]),
+        cost_usd=_number(row, "cost_usd"),
+        prompt_tokens=_whole(row, "prompt_tokens"),
+        completion_tokens=_whole(row, "completion_tokens"),
+        seconds=_number(row, "seconds"),
+        finished_at=_moment(row),
     )
 
 
@@ -115,25 +133,27 @@ def _external_model(registry: Registry, name: object) -> Model:
     for model in registry.models:
         if model.name == name:
             if not model.external:
-                raise _Refused("model", "not_external", "This model's attempts are made here, not imported.")
+                raise _RefusedError("model", "not_external", "This model's attempts are made here, not imported.")
             return model
-    raise _Refused("model", "unknown_model", "Register the model first: hapi models add NAME --external.")
+    raise _RefusedError("model", "unknown_model", "Register the model first: hapi models add NAME --external.")
 
 
 def _files(folder: Path, listed: object) -> list[tuple[str, Path]]:
     if not isinstance(listed, list) or not all(isinstance(p, str) for p in listed):
-        raise _Refused("deliverables", "bad_deliverable", "deliverables must be a list of paths within the folder.")
+        raise _RefusedError(
+            "deliverables", "bad_deliverable", "deliverables must be a list of paths within the folder."
+        )
     root, found = folder.resolve(), []
     for text in listed:
         try:
             path = (root / text).resolve()
             is_file = path.is_file()
         except (OSError, ValueError):
-            raise _Refused("deliverables", "bad_deliverable", "No file can have such a name.") from None
+            raise _RefusedError("deliverables", "bad_deliverable", "No file can have such a name.") from None
         if not path.is_relative_to(root):
-            raise _Refused("deliverables", "bad_deliverable", "A deliverable lies outside the folder.")
+            raise _RefusedError("deliverables", "bad_deliverable", "A deliverable lies outside the folder.")
         if not is_file:
-            raise _Refused("deliverables", "missing_file", "A deliverable that is listed does not exist.")
+            raise _RefusedError("deliverables", "missing_file", "A deliverable that is listed does not exist.")
         found.append((text, path))
     return found
 
@@ -143,7 +163,7 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
-        raise _Refused(name, "bad_number", f"{name} must be a number of zero or more.")
+        raise _RefusedError(name, "bad_number", f"{name} must be a number of zero or more.")
     return float(value)
 
 
@@ -152,12 +172,12 @@ def _whole(row: Mapping[str, Any], name: str) -> int | None:
     return None if number is None else int(number)
 
 
-def _moment(row: Mapping[str, Any], otherwise: datetime) -> datetime:
+def _moment(row: Mapping[str, Any]) -> datetime | None:
     value = row.get("finished_at")
     if value is None:
-        return otherwise
+        return None
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
-        raise _Refused("finished_at", "bad_date", "finished_at must be written as YYYY-MM-DDTHH:MM:SS.") from None
+        raise _RefusedError("finished_at", "bad_date", "finished_at must be written as YYYY-MM-DDTHH:MM:SS.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

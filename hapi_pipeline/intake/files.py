@@ -115,7 +115,11 @@ def _unpacked(path: Path, scratch: Path) -> Path:
     with path.open("rb") as file:
         if file.read(2) != b"\x1f\x8b":
             return path
-    goal, size, limit = scratch / "unpacked", 0, min(_MAX_UNPACKED, max(1 << 30, path.stat().st_size * _MAX_RATIO))
+    goal, size, limit = (
+        scratch / "unpacked",
+        0,
+        min(_MAX_UNPACKED, max(1 << 30, path.stat().st_size * _MAX_RATIO)),
+    )
     try:
         with gzip.open(path) as packed, goal.open("wb") as out:
             while block := packed.read(1 << 20):
@@ -177,8 +181,7 @@ def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list
     ).fetchall()
     connection.execute(f"DELETE FROM lines WHERE {no_object}")  # noqa: S608
     keys = connection.execute(
-        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) "
-        "GROUP BY key ORDER BY min(_row), key"
+        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) GROUP BY key ORDER BY min(_row), key"
     ).fetchall()
     spelled: dict[str, list[str]] = {}  # SQL takes names that differ in case alone for the same
     for (key,) in keys:
@@ -195,9 +198,7 @@ def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list
     return columns, [BadRow(row, text, "This line is not a JSON object.") for row, text in bad]
 
 
-def _load_csv(
-    connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path
-) -> tuple[list[str], list[BadRow]]:
+def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) -> tuple[list[str], list[BadRow]]:
     """Rows with as many cells as the header has; the others are bad. Only the separator is guessed."""
     import duckdb
 
@@ -215,8 +216,10 @@ def _load_csv(
     ).fetchall()
     shown = "".join(f", nullif({_name(c)}, '') AS {_name(c)}" for c in header.columns)
     # rows keep the numbers that they have in the file, those that could not be read included
-    connection.execute("CREATE TEMP TABLE unread AS SELECT unnest($rows::BIGINT[]) AS number",
-                       {"rows": [row for row, _, _ in rejects]})
+    connection.execute(
+        "CREATE TEMP TABLE unread AS SELECT unnest($rows::BIGINT[]) AS number",
+        {"rows": [row for row, _, _ in rejects]},
+    )
     connection.execute(
         f"""
         CREATE TEMP TABLE export AS
@@ -287,8 +290,10 @@ def _load_xlsx(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> 
     try:
         sheet = CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python(skip_empty_area=True)
     except (CalamineError, ValueError, IndexError, OSError) as error:
-        raise UserError(f"{name} is a zip file but no workbook that can be opened; expected CSV, JSON lines, "
-                        "Parquet or an xlsx workbook.") from error
+        raise UserError(
+            f"{name} is a zip file but no workbook that can be opened; expected CSV, JSON lines, "
+            "Parquet or an xlsx workbook."
+        ) from error
     if not sheet:
         raise UserError(f"The first sheet of {name} is empty.")
     columns = unique_names([str(c) for c in sheet[0]])

@@ -15,10 +15,28 @@ from hapi_pipeline.registry import Benchmark, Source
 from hapi_pipeline.settings import UserError
 from hapi_pipeline.tables import FIELDS, TABLES
 
-MAPPED = (
-    "job_id title description category subcategory skills job_type price_usd price_changed milestone_count status "
-    "paid client_verified client_id country posted_at started_at completed_at updated_at attachments"
-).split()
+MAPPED = [
+    "job_id",
+    "title",
+    "description",
+    "category",
+    "subcategory",
+    "skills",
+    "job_type",
+    "price_usd",
+    "price_changed",
+    "milestone_count",
+    "status",
+    "paid",
+    "client_verified",
+    "client_id",
+    "country",
+    "posted_at",
+    "started_at",
+    "completed_at",
+    "updated_at",
+    "attachments",
+]
 """Fields of job_posts that a source definition may map; the others are set by the import itself."""
 
 
@@ -67,9 +85,14 @@ def _import_one(lake: Lake, path: Path, source: Source, benchmark: Benchmark) ->
         return commit_import(
             lake,
             Import(
-                import_id=number, kind="jobs", source=source.name, imported_at=now.isoformat(), cohorts=tuple(touched),
+                import_id=number,
+                kind="jobs",
+                source=source.name,
+                imported_at=now.isoformat(),
+                cohorts=tuple(touched),
                 files=(ImportedFile(path.name, opened.sha256, total, len(rejected)),),
-                missing_columns=mapping.missing, unmapped_columns=mapping.unmapped,
+                missing_columns=mapping.missing,
+                unmapped_columns=mapping.unmapped,
             ),
             quarantine_rows("jobs", path.name, opened.sha256, now, rejected),
         )
@@ -78,8 +101,12 @@ def _import_one(lake: Lake, path: Path, source: Source, benchmark: Benchmark) ->
 def _months_left(opened: OpenFile, lake: Lake) -> list[str]:
     """The months in which rows imported earlier have these jobs: a newer row may take a job out of its month."""
     open_tables(opened.connection, lake, ["job_exports"])
-    return [c for (c,) in opened.connection.execute(
-        "SELECT DISTINCT cohort FROM job_exports SEMI JOIN good USING (job_id)").fetchall()]
+    return [
+        c
+        for (c,) in opened.connection.execute(
+            "SELECT DISTINCT cohort FROM job_exports SEMI JOIN good USING (job_id)"
+        ).fetchall()
+    ]
 
 
 def _map(opened: OpenFile, source: Source) -> _Mapping:
@@ -102,8 +129,7 @@ def _map(opened: OpenFile, source: Source) -> _Mapping:
         if name not in MAPPED:
             raise UserError(f"Source {source.name}: `assume` names {name!r}, which is no field.")
         named |= {c.casefold() for c in columns_named(sql, f"source {source.name}, assume {name}")}
-    assumed = {n: s for n, s in source.assume.items() if all(
-        c.casefold() in there for c in columns_named(s, name))}
+    assumed = {n: s for n, s in source.assume.items() if all(c.casefold() in there for c in columns_named(s, name))}
     unmapped = tuple(c for c in opened.columns if c.casefold() not in named)
     return _Mapping(expressions, assumed, tuple(sorted(missing)), unmapped, incomplete)
 
@@ -126,14 +152,12 @@ def columns_named(sql: str, where: str) -> list[str]:
     from sqlglot import exp
 
     try:
-        trees = sqlglot.parse(f"SELECT {sql}", read="duckdb")  # noqa: S608
+        trees = sqlglot.parse(f"SELECT {sql}", read="duckdb")
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise UserError(f"{where}: {sql!r} is not a SQL expression.") from error
     tree = trees[0]
     whole = len(trees) == 1 and isinstance(tree, exp.Select) and not sql.rstrip().endswith(",")
-    if not whole or len(tree.selects) != 1 or any(
-        tree.find_all(exp.Table, exp.Subquery)
-    ):
+    if not whole or len(tree.selects) != 1 or any(tree.find_all(exp.Table, exp.Subquery)):
         raise UserError(f"{where}: {sql!r} must be a single SQL expression over the columns of the export.")
     within = {p.name for f in tree.find_all(exp.Lambda) for p in f.expressions}
     return list(dict.fromkeys(c.name for c in tree.find_all(exp.Column) if c.name not in within))
@@ -151,8 +175,11 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
         value = _typed(name, mapping.expressions.get(name, "NULL"))
         if name in mapping.assumed:
             fallback = _typed(name, mapping.assumed[name])
-            assumed_where.append(f"CASE WHEN ({value}) IS NULL AND ({fallback}) IS NOT NULL THEN '{name}' END")
-            value = f"coalesce({value}, {fallback})"
+            # what stands there but cannot be read is unknown; only what the export leaves empty may be vouched for
+            given = mapping.expressions.get(name, "NULL")
+            empty = f"nullif(trim(({given})::VARCHAR), '') IS NULL"
+            assumed_where.append(f"CASE WHEN {empty} AND ({fallback}) IS NOT NULL THEN '{name}' END")
+            value = f"CASE WHEN {empty} THEN {fallback} ELSE {value} END"
         typed.append(f'{value} AS "{name}"')
     extra = ", ".join(f"""'{c.replace("'", "''")}', "{c.replace('"', '""')}\"""" for c in mapping.unmapped)
     assumed = f"list_filter([{', '.join(assumed_where)}], lambda field: field IS NOT NULL)" if assumed_where else "[]"
@@ -168,7 +195,9 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
     connection.execute(
         """
         CREATE TEMP TABLE mapped AS
-        SELECT * REPLACE (CASE WHEN client_id IS NOT NULL THEN left(sha256('client:' || client_id), 16) END AS client_id),
+        SELECT * REPLACE (
+                   CASE WHEN client_id IS NOT NULL THEN left(sha256('client:' || client_id), 16) END AS client_id
+               ),
                strftime(coalesce(completed_at, started_at, posted_at), '%Y-%m') AS cohort,
                left(sha256(concat_ws(chr(31), coalesce(client_id, ''), coalesce(title, ''), coalesce(description, ''),
                                      coalesce(price_usd::VARCHAR, ''))), 24) AS content_id,
@@ -176,8 +205,13 @@ def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Bench
                $simulated AS simulated
         FROM typed
         """,
-        {"source": source.name, "file": opened.path.name, "sha": opened.sha256, "now": now,
-         "simulated": source.simulated},
+        {
+            "source": source.name,
+            "file": opened.path.name,
+            "sha": opened.sha256,
+            "now": now,
+            "simulated": source.simulated,
+        },
     )
     columns = ", ".join(TABLES["job_exports"].names)
     connection.execute(
@@ -228,10 +262,24 @@ def _rejected(opened: OpenFile) -> list[Rejected]:
         if job_id is None:
             rejected.append(Rejected(row, "job_id", None, "missing_job_id", "The row has no job id."))
         elif cohort is None:
-            rejected.append(Rejected(row, "completed_at", None, "no_date",
-                                     "The row has no readable date, so it belongs to no month; write dates as "
-                                     "YYYY-MM-DD or map one in the source definition."))
+            rejected.append(
+                Rejected(
+                    row,
+                    "completed_at",
+                    None,
+                    "no_date",
+                    "The row has no readable date, so it belongs to no month; write dates as "
+                    "YYYY-MM-DD or map one in the source definition.",
+                )
+            )
         else:
-            rejected.append(Rejected(row, "completed_at", cohort, "cohort_out_of_range",
-                                     "The month lies in the future or before cohorts.first in benchmark.yaml."))
+            rejected.append(
+                Rejected(
+                    row,
+                    "completed_at",
+                    cohort,
+                    "cohort_out_of_range",
+                    "The month lies in the future or before cohorts.first in benchmark.yaml.",
+                )
+            )
     return rejected

@@ -46,8 +46,15 @@ def quarantine_rows(
     """Rows of the table `quarantine`."""
     return [
         {
-            "kind": kind, "file": storable(file), "row": r.row, "column": r.column,
-            "value": shorten(storable(r.value)), "code": r.code, "message": storable(r.message), "source_sha256": sha256, "imported_at": imported_at,
+            "kind": kind,
+            "file": storable(file),
+            "row": r.row,
+            "column": r.column,
+            "value": shorten(storable(r.value)),
+            "code": r.code,
+            "message": storable(r.message),
+            "source_sha256": sha256,
+            "imported_at": imported_at,
         }
         for r in rejected
     ]

@@ -50,17 +50,29 @@ def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
         number = import_id("rubrics", opened.sha256)
         columns = _columns(opened)
         shown = ", ".join(f'''"{theirs.replace('"', '""')}" AS {ours}''' for ours, theirs in columns.items())
-        rows = opened.connection.sql(f"SELECT _row, {shown} FROM export ORDER BY _row").to_arrow_table().to_pylist()  # noqa: S608
+        ask = f"SELECT _row, {shown} FROM export ORDER BY _row"  # noqa: S608  (the names are quoted)
+        rows = opened.connection.sql(ask).to_arrow_table().to_pylist()
         now = datetime.now(UTC)
         good, rejected = check_rubrics(rows, tuple(b.value for b in opened.bad_rows))
         rejected += [Rejected(b.row, None, b.value, "bad_row", b.message) for b in opened.bad_rows]
         unmapped = tuple(c for c in opened.columns if c not in columns.values())
-        origin = {"source_file": path.name, "source_sha256": opened.sha256, "imported_at": now, "simulated": simulated}
+        origin = {
+            "source_file": path.name,
+            "source_sha256": opened.sha256,
+            "imported_at": now,
+            "simulated": simulated,
+        }
         lake.append("rubric_exports", number, rows_of("rubric_exports", [row | origin for row in good]))
         return commit_import(
             lake,
-            Import(import_id=number, kind="rubrics", source=None, imported_at=now.isoformat(), unmapped_columns=unmapped,
-                   files=(ImportedFile(path.name, opened.sha256, len(good), len(rejected)),)),
+            Import(
+                import_id=number,
+                kind="rubrics",
+                source=None,
+                imported_at=now.isoformat(),
+                unmapped_columns=unmapped,
+                files=(ImportedFile(path.name, opened.sha256, len(good), len(rejected)),),
+            ),
             quarantine_rows("rubrics", path.name, opened.sha256, now, rejected),
         )
 
@@ -88,9 +100,15 @@ def check_rubrics(
             faulty = {p.row for p in problems}
             rejected += problems
             rejected += [
-                Rejected(c["_row"], None, c.get("criterion_id"), "rubric_held_back",
-                         f"Another row of the rubric of job {job_id} is at fault; correct it and import the file again.")
-                for c in criteria if c["_row"] not in faulty
+                Rejected(
+                    c["_row"],
+                    None,
+                    c.get("criterion_id"),
+                    "rubric_held_back",
+                    f"Another row of the rubric of job {job_id} is at fault; correct it and import the file again.",
+                )
+                for c in criteria
+                if c["_row"] not in faulty
             ]
         else:
             good += _numbered(criteria)
@@ -107,11 +125,21 @@ def _problems(criteria: Sequence[dict[str, Any]]) -> list[Rejected]:
         if not criterion:
             found = ("criterion_id", None, "missing_criterion_id", "The row has no criterion id.")
         elif criterion in seen:
-            found = ("criterion_id", criterion, "duplicate_criterion", "This criterion id stands twice in the rubric.")
+            found = (
+                "criterion_id",
+                criterion,
+                "duplicate_criterion",
+                "This criterion id stands twice in the rubric.",
+            )
         elif not (row.get("text") or "").strip():
             found = ("text", None, "missing_text", "The criterion has no text.")
         elif importance not in IMPORTANCE:
-            found = ("importance", importance, "bad_importance", f"Importance must be one of {', '.join(IMPORTANCE)}.")
+            found = (
+                "importance",
+                importance,
+                "bad_importance",
+                f"Importance must be one of {', '.join(IMPORTANCE)}.",
+            )
         elif position not in (None, "") and not _is_whole(str(position)):
             found = ("position", str(position), "bad_position", "Position must be a whole number.")
         seen.add(criterion)
@@ -132,9 +160,13 @@ def _numbered(criteria: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ordered = sorted(criteria, key=lambda c: (float(c.get("position") or "inf"), c["_row"]))
     rows = [
         {
-            "job_id": c["job_id"], "criterion_id": c["criterion_id"].strip(), "position": i,
-            "text": c["text"].strip(), "importance": (c.get("importance") or IMPORTANCE[0]).strip().casefold(),
-            "author": (c.get("author") or "").strip() or None, "source_row": c["_row"],
+            "job_id": c["job_id"],
+            "criterion_id": c["criterion_id"].strip(),
+            "position": i,
+            "text": c["text"].strip(),
+            "importance": (c.get("importance") or IMPORTANCE[0]).strip().casefold(),
+            "author": (c.get("author") or "").strip() or None,
+            "source_row": c["_row"],
         }
         for i, c in enumerate(ordered, 1)
     ]

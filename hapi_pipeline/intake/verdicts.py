@@ -25,7 +25,8 @@ def import_verdicts(lake: Lake, paths: Sequence[Path]) -> tuple[Import | None, l
     from hapi_pipeline.grading.files import read_verdict_file
     from hapi_pipeline.grading.verdicts import judge
 
-    known, seen = lake.imported("verdicts"), set[str]()
+    early = _came_too_early(lake)
+    known, seen = lake.imported("verdicts").keys() - early, set[str]()
     fresh: list[tuple[Path, str]] = []
     repeated: list[Path] = []
     for path in paths:
@@ -45,16 +46,45 @@ def import_verdicts(lake: Lake, paths: Sequence[Path]) -> tuple[Import | None, l
     files = []
     for path, sha, read in opened:
         good, bad = judge(read, index, source_file=path.name, source_sha256=sha, imported_at=now)
+        if sha in early and not good:  # still nothing known of it: its quarantine rows are there already
+            repeated.append(path)
+            continue
         rows += good
         quarantined += bad
         files.append(ImportedFile(path.name, sha, len(good), len(bad)))
-    number = import_id("verdicts", *(sha for _, sha in fresh))
+    if not files:
+        return None, repeated
+    number = import_id("verdicts", *(f.sha256 for f in files), str(len(early)))
     for model in sorted({row["model"] for row in rows}):
-        lake.append("verdict_exports", number,
-                    rows_of("verdict_exports", [r for r in rows if r["model"] == model]), {"model": model})
-    done = Import(import_id=number, kind="verdicts", source=None, files=tuple(files), imported_at=now.isoformat(),
-                  cohorts=tuple(sorted({row["cohort"] for row in rows})))
+        lake.append(
+            "verdict_exports",
+            number,
+            rows_of("verdict_exports", [r for r in rows if r["model"] == model]),
+            {"model": model},
+        )
+    done = Import(
+        import_id=number,
+        kind="verdicts",
+        source=None,
+        files=tuple(files),
+        imported_at=now.isoformat(),
+        cohorts=tuple(sorted({row["cohort"] for row in rows})),
+    )
     return commit_import(lake, done, quarantined), repeated
+
+
+def _came_too_early(lake: Lake) -> set[str]:
+    """The files of which nothing was taken in because none of their packets was known yet: they may come again."""
+    with connect() as connection:
+        open_tables(connection, lake, ["quarantine", "verdict_exports"])
+        found = connection.execute(
+            """
+            SELECT source_sha256 FROM quarantine WHERE kind = 'verdicts'
+            GROUP BY source_sha256 HAVING bool_and(code = 'unknown_id')
+            EXCEPT SELECT source_sha256 FROM verdict_exports
+            """
+        ).fetchall()
+    return {sha for (sha,) in found}
 
 
 def grading_index(lake: Lake) -> GradingIndex:
@@ -80,7 +110,17 @@ def grading_index(lake: Lake) -> GradingIndex:
         ).fetchall()
     # by job, model and round the last one listed is found: the current attempt
     return GradingIndex(
-        Gradable(packet_id_for(attempt_id), attempt_id, cohort, model, round_, job_id, version, sha,
-                 frozenset(criteria), simulated)
+        Gradable(
+            packet_id_for(attempt_id),
+            attempt_id,
+            cohort,
+            model,
+            round_,
+            job_id,
+            version,
+            sha,
+            frozenset(criteria),
+            simulated,
+        )
         for attempt_id, cohort, model, round_, job_id, version, sha, criteria, simulated, _ in found
     )

@@ -110,9 +110,7 @@ def simulate(
     with ExitStack() as files:
         rubric_rows = files.enter_context(_rows_of(folder / "rubrics.csv", RUBRIC_COLUMNS))
         truth_rows = files.enter_context(_rows_of(folder / "truth.csv", TRUTH_COLUMNS))
-        verdict_rows = (
-            files.enter_context(_rows_of(folder / "verdicts.csv", VERDICT_COLUMNS)) if verdicts else None
-        )
+        verdict_rows = files.enter_context(_rows_of(folder / "verdicts.csv", VERDICT_COLUMNS)) if verdicts else None
         number = 0
         for month, count in zip(months, _split(posts, len(months)), strict=True):
             with _jobs_file(folder / f"jobs_{month}.{form}", form) as add, _in_background(add) as add_later:
@@ -221,9 +219,7 @@ def _in_background(add: Callable[[pa.Table], None]) -> Iterator[Callable[[pa.Tab
         pending.pop().result()
 
 
-def _judge(
-    chunk: Chunk, tally: _Tally, rubric_rows: _Add, truth_rows: _Add, verdict_rows: _Add | None
-) -> None:
+def _judge(chunk: Chunk, tally: _Tally, rubric_rows: _Add, truth_rows: _Add, verdict_rows: _Add | None) -> None:
     """Write rubrics, truth and verdicts of a chunk, and count what they are."""
     rubrics = chunk.rubrics()
     tally.by_month[chunk.month] += int(chunk.good.sum())
@@ -286,9 +282,7 @@ def model_id(name: str) -> str:
     return f"sim-{name.removeprefix('Simulated ').lower().replace(' ', '-')}"
 
 
-def _summary(
-    posts: int, seed: int, months: tuple[str, ...], plan: Plan, tally: _Tally, folder: Path
-) -> Summary:
+def _summary(posts: int, seed: int, months: tuple[str, ...], plan: Plan, tally: _Tally, folder: Path) -> Summary:
     good = tally.by_month.total()
 
     def rates(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, float]]:
@@ -305,9 +299,7 @@ def _summary(
         verdicts=tally.verdicts,
         rates=rates(tally.complete),
         judged_rates=rates(tally.judged) if plan.verdicts else {},
-        files=tuple(
-            sorted([p.name for p in folder.iterdir()] + ["README.md", "models.yaml", "summary.json"])
-        ),
+        files=tuple(sorted([p.name for p in folder.iterdir()] + ["README.md", "models.yaml", "summary.json"])),
     )
 
 

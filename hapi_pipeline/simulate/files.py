@@ -70,9 +70,7 @@ def deliverables(attempt: Attempt, met: Sequence[str]) -> list[File]:
 
 
 def _markdown(title: str, work: list[str], met: list[str]) -> File:
-    return File(
-        "deliverable.md", "\n".join([f"# {title}", "", *work, "", *(f"- {m}" for m in met)]) + "\n", "text"
-    )
+    return File("deliverable.md", "\n".join([f"# {title}", "", *work, "", *(f"- {m}" for m in met)]) + "\n", "text")
 
 
 def _csv(title: str, work: list[str], met: list[str]) -> File:
@@ -89,8 +87,7 @@ def _html(title: str, work: list[str], met: list[str]) -> File:
     head = f'<head><meta charset="utf-8"><title>{html.escape(title)}</title></head>'
     return File(
         "deliverable.html",
-        f'<!doctype html>\n<html lang="en">{head}\n<body>\n{paragraphs}\n'
-        f"<ul>\n{items}\n</ul>\n</body></html>\n",
+        f'<!doctype html>\n<html lang="en">{head}\n<body>\n{paragraphs}\n<ul>\n{items}\n</ul>\n</body></html>\n',
         "text",
     )
 
@@ -99,9 +96,7 @@ def _svg(title: str, work: list[str], met: list[str]) -> File:
     lines = [title, *work, *met]
     texts = "\n".join(f'<text x="20" y="{40 + 24 * n}">{_xml(line)}</text>' for n, line in enumerate(lines))
     size = f'width="900" height="{80 + 24 * len(lines)}"'
-    return File(
-        "deliverable.svg", f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{texts}\n</svg>\n', "text"
-    )
+    return File("deliverable.svg", f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{texts}\n</svg>\n', "text")
 
 
 def _xml(text: str) -> str:
@@ -123,12 +118,8 @@ _TYPE = "application/vnd.openxmlformats-officedocument."
 
 
 def _types(parts: dict[str, str]) -> str:
-    overrides = "".join(
-        f'<Override PartName="{name}" ContentType="{_TYPE}{kind}"/>' for name, kind in parts.items()
-    )
-    rels = (
-        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    )
+    overrides = "".join(f'<Override PartName="{name}" ContentType="{_TYPE}{kind}"/>' for name, kind in parts.items())
+    rels = '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
     xml = '<Default Extension="xml" ContentType="application/xml"/>'
     return f'<Types xmlns="{_PACKAGE}/content-types">{rels}{xml}{overrides}</Types>'
 

@@ -163,9 +163,7 @@ def _office_text(data: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for entry in archive.infolist():
-                if entry.filename.endswith(".xml") and not entry.filename.startswith(
-                    ("docProps/", "customXml/")
-                ):
+                if entry.filename.endswith(".xml") and not entry.filename.startswith(("docProps/", "customXml/")):
                     with archive.open(entry) as part:
                         texts.append(part.read(_MAX_TEXT).decode("utf-8", "replace"))
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, NotImplementedError, ValueError):
@@ -183,9 +181,7 @@ def _filled(workbook: bytes, judgement: _Judgement, grader: str, on: date) -> by
         DATE_CELL: _number((on - _SPREADSHEET_EPOCH).days),
         MINUTES_CELL: _number(judgement.minutes),
     }
-    cells |= {
-        f"{VERDICT_COLUMN}{row}": _string("PASS" if ok else "FAIL") for row, ok in judgement.verdicts.items()
-    }
+    cells |= {f"{VERDICT_COLUMN}{row}": _string("PASS" if ok else "FAIL") for row, ok in judgement.verdicts.items()}
     cells |= {f"{COMMENT_COLUMN}{row}": _string(comment) for row, comment in judgement.comments.items()}
     if judgement.feedback:
         cells[FEEDBACK_CELL] = _string(judgement.feedback)

@@ -115,9 +115,7 @@ class Chunk:
         reason = np.minimum(np.searchsorted(limits, uniform(self.bits, size), "right"), len(names) - 1)
         second = whole(self.bits, size, 0, len(names) - 1)
         twice = uniform(self.bits, size) < SECOND_REASON
-        self.has = {
-            name: self.fails & ((reason == at) | (twice & (second == at))) for at, name in enumerate(names)
-        }
+        self.has = {name: self.fails & ((reason == at) | (twice & (second == at))) for at, name in enumerate(names)}
         self._settle_conflicts()
 
     def _settle_conflicts(self) -> None:
@@ -298,12 +296,8 @@ def _outcome(at: int, point: float, second: float) -> Truth:
     """The outcome of a draw for the model in this place; the first model is the best."""
     alone = 0.4 / (1 + 0.5 * at)
     limits = (alone, alone + 0.12, alone + 0.17)
-    completes = next(
-        (name for name, limit in zip(_HUMAN_ROUNDS, limits, strict=True) if point < limit), "never"
-    )
-    return Truth(
-        completes, completes != "agent_alone" and second < (0.4 if completes == "feedback_1" else 0.03)
-    )
+    completes = next((name for name, limit in zip(_HUMAN_ROUNDS, limits, strict=True) if point < limit), "never")
+    return Truth(completes, completes != "agent_alone" and second < (0.4 if completes == "feedback_1" else 0.03))
 
 
 def _take(values: Sequence[str | None], code: Any) -> pa.Array:

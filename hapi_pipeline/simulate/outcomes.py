@@ -29,9 +29,7 @@ def outcomes(
             draw = dice.fork(model, category)
             order = sorted(ids, key=lambda job: (ease[job] + draw.fork(job).whole(0, 999), job))
             alone, after = (counts[category, model, r] for r in ("agent_alone", "feedback_1"))
-            truth |= {
-                (job, model): t for job, t in zip(order, _in_order(len(ids), alone, after, draw), strict=True)
-            }
+            truth |= {(job, model): t for job, t in zip(order, _in_order(len(ids), alone, after, draw), strict=True)}
     return truth
 
 

@@ -135,10 +135,7 @@ def kinds() -> Kinds:
         closings=tuple(data["closings"]),
         deliver={name: tuple(f["deliver"]) for name, f in data["families"].items()},
         criteria={name: tuple(f["criteria"]) for name, f in data["families"].items()},
-        kinds=tuple(
-            Kind(**_with_tuples(entry))
-            for entry in data["kinds"]
-        ),
+        kinds=tuple(Kind(**_with_tuples(entry)) for entry in data["kinds"]),
     )
 
 
@@ -179,9 +176,7 @@ def _title(kind: Kind, slots: Mapping[str, str], dice: Dice) -> str:
 
 def _description(kind: Kind, slots: Mapping[str, str], dice: Dice) -> str:
     opening = dice.pick(kind.openings)
-    details = dice.shuffled(
-        dice.some(kind.details, dice.whole(max(3, len(kind.details) - 2), len(kind.details)))
-    )
+    details = dice.shuffled(dice.some(kind.details, dice.whole(max(3, len(kind.details) - 2), len(kind.details))))
     deliver, closing = (
         dice.pick(kinds().deliver[kind.family]),
         " ".join(dice.some(kinds().closings, dice.whole(1, 3))),
@@ -270,12 +265,8 @@ SPOIL: dict[str, Callable[[Post, Dice], None]] = {
     "unknown_status": lambda post, dice: setattr(post, "status", ""),
     "unpaid": lambda post, dice: setattr(post, "payment", dice.pick(("pending", "refunded"))),
     "unknown_paid": lambda post, dice: setattr(post, "payment", ""),
-    "unknown_milestones": lambda post, dice: setattr(
-        post, "milestones", dice.pick(("", "", "", "1-3", "several"))
-    ),
-    "several_milestones": lambda post, dice: setattr(
-        post, "milestones", str(dice.pick((2, 2, 2, 3, 3, 4, 5, 8)))
-    ),
+    "unknown_milestones": lambda post, dice: setattr(post, "milestones", dice.pick(("", "", "", "1-3", "several"))),
+    "several_milestones": lambda post, dice: setattr(post, "milestones", str(dice.pick((2, 2, 2, 3, 3, 4, 5, 8)))),
     "price_changed": lambda post, dice: setattr(post, "revised", "yes"),
     "unknown_price_change": lambda post, dice: setattr(post, "revised", ""),
     "unknown_price": _no_price,
@@ -291,9 +282,7 @@ def reasons(post: Post) -> list[str]:
     found = [_of_type(post), *_of_completion(post), *_of_contract(post), _of_price(post)]
     found += ["personal_data" if post.personal else "", "duplicate" if post.duplicate_of else ""]
     found = [reason for reason in found if reason]
-    return found or [
-        reason for reason in [_of_rubric(post)] if reason
-    ]  # nobody writes rubrics for the others
+    return found or [reason for reason in [_of_rubric(post)] if reason]  # nobody writes rubrics for the others
 
 
 def _of_type(post: Post) -> str:
@@ -307,11 +296,7 @@ def _of_completion(post: Post) -> tuple[str, str]:
 
 def _of_contract(post: Post) -> tuple[str, str]:
     milestones = (
-        ""
-        if post.milestones == "1"
-        else "several_milestones"
-        if post.milestones.isdigit()
-        else "unknown_milestones"
+        "" if post.milestones == "1" else "several_milestones" if post.milestones.isdigit() else "unknown_milestones"
     )
     return milestones, {"no": "", "yes": "price_changed", "": "unknown_price_change"}[post.revised]
 
@@ -336,6 +321,4 @@ def _of_rubric(post: Post) -> str:
 def any_kind(dice: Dice) -> Kind:
     """A kind for a post that need not qualify: also categories that the benchmark has no jobs of."""
     listed = kinds().kinds
-    return listed[
-        dice.weighted({at: _CATEGORY_WEIGHT.get(kind.category, 1.0) for at, kind in enumerate(listed)})
-    ]
+    return listed[dice.weighted({at: _CATEGORY_WEIGHT.get(kind.category, 1.0) for at, kind in enumerate(listed)})]

@@ -45,8 +45,7 @@ def nearest_count(percent: str, n_jobs: int) -> tuple[int, bool]:
     shares = {count: Decimal(100 * count) / Decimal(n_jobs) for count in range(n_jobs + 1)}
     count = min(shares, key=lambda k: abs(shares[k] - published))
     possible = any(
-        shares[count].quantize(published, rounding=way) == published
-        for way in (ROUND_HALF_UP, ROUND_HALF_EVEN)
+        shares[count].quantize(published, rounding=way) == published for way in (ROUND_HALF_UP, ROUND_HALF_EVEN)
     )
     return count, possible
 

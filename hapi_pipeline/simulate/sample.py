@@ -103,8 +103,7 @@ def _qualifying_posts(dice: Dice) -> list[Post]:
     wanted = dice.shuffled(kind for kind in kinds().kinds for _ in range(kind.n))
     months = [month for month, count in QUALIFYING.items() for _ in range(count)]
     posts = [
-        _with_rubric(kind, month, dice.fork(at))
-        for at, (kind, month) in enumerate(zip(wanted, months, strict=True))
+        _with_rubric(kind, month, dice.fork(at)) for at, (kind, month) in enumerate(zip(wanted, months, strict=True))
     ]
     unusual = dice.shuffled(posts)[: _CHEAP + _DEAR]
     for at, post in enumerate(unusual):
@@ -170,9 +169,7 @@ def _drops(sample: Sample, refunded: list[Post], good: list[Post], dice: Dice) -
     later = [p for p in good if p.month != months[0] and p.started and p.started.strftime("%Y-%m") < p.month]
     for post in dice.some(later, EXPORTED_EARLY):
         before = months[months.index(post.month) - 1]
-        drops[before].append(
-            replace(post, status="In Progress", payment="", completed=None, modified=post.started)
-        )
+        drops[before].append(replace(post, status="In Progress", payment="", completed=None, modified=post.started))
     for post in dice.some([p for p in good if p.month == months[0]], EXPORTED_TWICE):
         drops[months[1]].append(_later(post))
     for month in months:
@@ -190,8 +187,7 @@ def _later(post: Post) -> Post:
 def _truth(posts: list[Post], dice: Dice) -> dict[tuple[str, str], Truth]:
     cells = published_cells()
     jobs = {
-        category: [p.uid for p in posts if p.kind.category == category]
-        for category in {c.category: 0 for c in cells}
+        category: [p.uid for p in posts if p.kind.category == category] for category in {c.category: 0 for c in cells}
     }
     return outcomes(jobs, cells, dice)
 
@@ -199,9 +195,7 @@ def _truth(posts: list[Post], dice: Dice) -> dict[tuple[str, str], Truth]:
 def files(sample: Sample) -> dict[str, str | bytes]:
     """Every generated file of the sample: {name: content}."""
     content: dict[str, str | bytes] = {}
-    for (month, rows), form in zip(
-        sample.drops.items(), (_first_drop, _second_drop, _third_drop), strict=True
-    ):
+    for (month, rows), form in zip(sample.drops.items(), (_first_drop, _second_drop, _third_drop), strict=True):
         name, text = form(rows)
         content[name.format(month)] = text
         with_rubric = [p for p in sample.posts if p.month == month and p.criteria]
@@ -226,9 +220,7 @@ def _criteria(posts: Iterable[Post]) -> Iterable[dict[str, str]]:
     for post in posts:
         author = f"expert-{1 + sum(post.uid.encode()) % 12:02}"
         for at, (importance, text) in enumerate(post.criteria, 1):
-            yield dict(
-                zip(RUBRIC_COLUMNS, (post.uid, f"c{at:02}", str(at), text, importance, author), strict=True)
-            )
+            yield dict(zip(RUBRIC_COLUMNS, (post.uid, f"c{at:02}", str(at), text, importance, author), strict=True))
 
 
 def _first_drop(posts: list[Post]) -> tuple[str, str | bytes]:
@@ -239,10 +231,7 @@ def _first_drop(posts: list[Post]) -> tuple[str, str | bytes]:
 def _second_drop(posts: list[Post]) -> tuple[str, str | bytes]:
     """After a change of the export: a column renamed, two gone, a new one."""
     columns = [{"client_country": "country"}.get(c, c) for c in COLUMNS if c not in ("skills", "connects")]
-    rows = [
-        escaped(raw(p)) | {"country": p.country, "promoted": str(len(p.title) % 7 == 0).upper()}
-        for p in posts
-    ]
+    rows = [escaped(raw(p)) | {"country": p.country, "promoted": str(len(p.title) % 7 == 0).upper()} for p in posts]
     return "jobs_{}.csv", csv_text([*columns, "promoted"], rows)
 
 

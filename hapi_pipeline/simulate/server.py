@@ -106,8 +106,7 @@ def answer(request: Request, world: Outcomes) -> list[dict[str, Any]]:
     calls = plan[min(request.step, len(plan) - 1)]
     return [
         {
-            "id": "call_"
-            + digest(request.model, request.job_id, request.round, f"{request.step}.{n}", length=24),
+            "id": "call_" + digest(request.model, request.job_id, request.round, f"{request.step}.{n}", length=24),
             "type": "function",
             "function": {"name": name, "arguments": arguments},
         }
@@ -121,9 +120,7 @@ def _plan(request: Request, world: Outcomes) -> list[list[tuple[str, str]]]:
     met = world.passed(request.job_id, request.model, request.round) if criteria else frozenset()
     made = files.deliverables(request, [text for key, text in criteria if key in met])
     writes = [_call("write_file", path=f.path, content=f.content, encoding=f.encoding) for f in made]
-    finish = _call(
-        "finish", summary=f"Work for {request.job_id} is done.", deliverables=[f.path for f in made]
-    )
+    finish = _call("finish", summary=f"Work for {request.job_id} is done.", deliverables=[f.path for f in made])
     look = [_call("list_files")]
     read = [_call("read_attachment", path=request.attachment)] if request.attachment else look
     plans = {
@@ -148,9 +145,7 @@ def completion(request: Request, calls: list[dict[str, Any]]) -> dict[str, Any]:
         "prompt": 700 + request.size // _CHARACTERS_PER_TOKEN,
         "completion": 40 + written // _CHARACTERS_PER_TOKEN,
     }
-    identity = digest(
-        request.model, request.job_id, request.round, str(request.step), str(request.size), length=24
-    )
+    identity = digest(request.model, request.job_id, request.round, str(request.step), str(request.size), length=24)
     return {
         "id": f"chatcmpl-{identity}",
         "object": "chat.completion",
@@ -258,9 +253,7 @@ def _end_with_input() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="hapi_pipeline.simulate.server", description="The simulated provider."
-    )
+    parser = argparse.ArgumentParser(prog="hapi_pipeline.simulate.server", description="The simulated provider.")
     parser.add_argument("--world", type=Path, required=True, help="folder with truth.csv and rubrics.csv")
     parser.add_argument("--log", type=Path, required=True, help="file to which one line a request is added")
     parser.add_argument("--latency-ms", type=float, default=0.0)

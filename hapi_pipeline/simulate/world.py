@@ -99,12 +99,8 @@ def failing(job_id: str, model_id: str, round: str, criteria: Iterable[Criterion
     """
     draws = _Draws(job_id, model_id, round)
     known = sorted(criteria, key=lambda c: c.id)
-    ranks = hashlib.shake_256(f"{job_id}\x1f{model_id}".encode("utf-8", "surrogatepass")).digest(
-        4 * len(known)
-    )
-    order = [
-        c for _, c in sorted(zip(_fours(ranks), known, strict=True), key=lambda pair: (pair[0], pair[1].id))
-    ]
+    ranks = hashlib.shake_256(f"{job_id}\x1f{model_id}".encode("utf-8", "surrogatepass")).digest(4 * len(known))
+    order = [c for _, c in sorted(zip(_fours(ranks), known, strict=True), key=lambda pair: (pair[0], pair[1].id))]
     soft = [c for c in order if c.importance in _SOFT]
     hard = [c for c in order if c.importance not in _SOFT]
     if soft and (not hard or draws.next() < SOFT_SHARE):
@@ -140,17 +136,9 @@ def _invented(job_id: str, model_id: str) -> Truth:
     draws = _Draws(job_id, model_id, "outcome")
     point, second = draws.next(), draws.next()
     completes = (
-        "agent_alone"
-        if point < 0.25
-        else "feedback_1"
-        if point < 0.4
-        else "feedback_2"
-        if point < 0.47
-        else "never"
+        "agent_alone" if point < 0.25 else "feedback_1" if point < 0.4 else "feedback_2" if point < 0.47 else "never"
     )
-    return Truth(
-        completes, completes != "agent_alone" and second < (0.4 if completes == "feedback_1" else 0.03)
-    )
+    return Truth(completes, completes != "agent_alone" and second < (0.4 if completes == "feedback_1" else 0.03))
 
 
 def _rubrics(path: Path) -> dict[str, tuple[Criterion, ...]]:
@@ -172,9 +160,7 @@ def _truth(path: Path) -> dict[tuple[str, str], Truth]:
     truth = {}
     for row in _rows(path, ("job_id", "model_id", "completes", "retry_1")):
         if row["completes"] not in COMPLETES or row["retry_1"] not in ("true", "false"):
-            raise UserError(
-                f"{path}: {row['completes']!r}, {row['retry_1']!r} is no outcome of a simulated attempt."
-            )
+            raise UserError(f"{path}: {row['completes']!r}, {row['retry_1']!r} is no outcome of a simulated attempt.")
         truth[row["job_id"], row["model_id"]] = Truth(row["completes"], row["retry_1"] == "true")
     return truth
 

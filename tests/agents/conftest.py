@@ -23,9 +23,7 @@ TaskMaker = Callable[..., Task]
 Scripted = Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes | Iterator[bytes]]]
 
 PRICES = (Price(date(2020, 1, 1), input=1.0, output=10.0),)
-MODEL = Model(
-    "Sim One", "hosted_vllm/sim-one", prices=PRICES, pool=Pool("sim", concurrency=4), api_base="simulated"
-)
+MODEL = Model("Sim One", "hosted_vllm/sim-one", prices=PRICES, pool=Pool("sim", concurrency=4), api_base="simulated")
 
 
 @pytest.fixture
@@ -166,9 +164,7 @@ def call(name: str, arguments: Any, call_id: str = "call_1") -> dict[str, Any]:
 def replied() -> Callable[..., bytes]:
     """The body of a chat completion with the given tool calls, each (name, arguments)."""
 
-    def body(
-        *calls: tuple[str, Any], content: str | None = None, finish: str = "tool_calls", **message: Any
-    ) -> bytes:
+    def body(*calls: tuple[str, Any], content: str | None = None, finish: str = "tool_calls", **message: Any) -> bytes:
         made = [call(name, arguments, f"call_{n}") for n, (name, arguments) in enumerate(calls)]
         told = {"role": "assistant", "content": content, **({"tool_calls": made} if made else {}), **message}
         return json.dumps(

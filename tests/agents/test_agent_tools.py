@@ -41,9 +41,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("path", HOSTILE)
-def test_a_hostile_path_is_refused_and_nothing_is_written(
-    path: str, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_hostile_path_is_refused_and_nothing_is_written(path: str, workspace: Workspace, tmp_path: Path) -> None:
     before = everything(tmp_path)
     with pytest.raises(ToolError):
         workspace.run("write_file", {"path": path, "content": "x"})
@@ -80,9 +78,7 @@ def test_writing_adding_and_reading_back(workspace: Workspace) -> None:
     workspace.run("write_file", {"path": "deliverables/sub/a.md", "content": "One. \ud83d"})
     workspace.run("write_file", {"path": "./sub/a.md", "content": "Two.", "append": True})
     coded = base64.b64encode(b"\x00\x01").decode()
-    workspace.run(
-        "write_file", {"path": "b.bin", "content": coded[:2] + "\n" + coded[2:], "encoding": "base64"}
-    )
+    workspace.run("write_file", {"path": "b.bin", "content": coded[:2] + "\n" + coded[2:], "encoding": "base64"})
     assert (workspace.deliverables / "sub/a.md").read_text() == "One. ?Two."
     assert (workspace.deliverables / "b.bin").read_bytes() == b"\x00\x01"
     assert workspace.run("read_attachment", {"path": "sub/a.md", "offset": 6}) == "Two."
@@ -165,9 +161,7 @@ def test_plain_names_are_safe_and_all_different(names: list[str]) -> None:
     assert all("/" not in p and p not in ("", ".", "..") and not set(p) & set("\0\n\\") for p in plain)
 
 
-def test_a_full_disk_is_not_blamed_on_the_model(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_not_blamed_on_the_model(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
@@ -202,9 +196,7 @@ def test_documents_give_their_text(tmp_path: Path) -> None:
 
 def test_hostile_documents_are_named_unreadable(tmp_path: Path) -> None:
     bomb = _zip(tmp_path / "bomb.docx", {"word/document.xml": "<w:t>" + " " * (65 << 20)})
-    entities = _zip(
-        tmp_path / "e.xlsx", {"xl/workbook.xml": '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x/>'}
-    )
+    entities = _zip(tmp_path / "e.xlsx", {"xl/workbook.xml": '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "b">]><x/>'})
     broken = tmp_path / "broken.xlsx"
     broken.write_bytes(b"PK\x03\x04 not really")
     pdf = tmp_path / "x.pdf"

@@ -47,9 +47,7 @@ def _result(**changes: Any) -> Result:
     return Result(**(blank | changes))
 
 
-def test_the_identity_changes_with_what_is_asked_and_only_then(
-    make_task: Callable[..., Task], tmp_path: Path
-) -> None:
+def test_the_identity_changes_with_what_is_asked_and_only_then(make_task: Callable[..., Task], tmp_path: Path) -> None:
     task = make_task()
     model = task.model
     sheet = tmp_path / "a.csv"
@@ -57,9 +55,7 @@ def test_the_identity_changes_with_what_is_asked_and_only_then(
     before = _result(deliverables=(Deliverable("a.md", "text/markdown", 1, "aa"),))
     same = [
         replace(task, cohort="2026-04"),
-        replace(
-            task, model=replace(model, api_base="http://127.0.0.1:1", api_key_env="K", pool=Pool("other", 99))
-        ),
+        replace(task, model=replace(model, api_base="http://127.0.0.1:1", api_key_env="K", pool=Pool("other", 99))),
         replace(task, model=replace(model, prices=(Price(date(2021, 1, 1), 9, 9),), retired=True)),
         replace(task, model=replace(model, parameters={})),
         replace(task, job=replace(task.job)),
@@ -77,10 +73,7 @@ def test_the_identity_changes_with_what_is_asked_and_only_then(
         replace(task, model=replace(model, parameters={"temperature": 0})),
         replace(task, model=replace(model, parameters={"temperature": 1})),
         replace(task, model=replace(model, max_tokens=1)),
-        *(
-            make_task(**{name: "changed"})
-            for name in ("job_id", "title", "description", "category", "subcategory")
-        ),
+        *(make_task(**{name: "changed"}) for name in ("job_id", "title", "description", "category", "subcategory")),
         make_task(skills=("excel", "word")),
         make_task(skills=("excel, word",)),
         make_task(attachments=(sheet,)),
@@ -103,8 +96,7 @@ def test_the_order_of_parameters_does_not_matter(
 ) -> None:
     backwards = dict(reversed(parameters.items()))
     one, two = (
-        make_task(description=text, model=replace(make_task().model, parameters=p))
-        for p in (parameters, backwards)
+        make_task(description=text, model=replace(make_task().model, parameters=p)) for p in (parameters, backwards)
     )
     assert request_sha256(one, LIMITS) == request_sha256(two, LIMITS)
 
@@ -145,9 +137,7 @@ def test_an_attempt_made_elsewhere_is_taken_in_once(ledger: AttemptLedger, tmp_p
     )
 
 
-def test_the_newest_external_attempt_of_the_job_is_found(
-    ledger: AttemptLedger, make_task: Callable[..., Task]
-) -> None:
+def test_the_newest_external_attempt_of_the_job_is_found(ledger: AttemptLedger, make_task: Callable[..., Task]) -> None:
     task = make_task(model=EXTERNAL)
     assert ledger.find(task, LIMITS) is None
     add(ledger, [])
@@ -156,9 +146,7 @@ def test_the_newest_external_attempt_of_the_job_is_found(
     assert ledger.find(task, LIMITS) == newest
 
 
-def test_hostile_external_files_are_refused_and_nothing_is_kept(
-    ledger: AttemptLedger, tmp_path: Path
-) -> None:
+def test_hostile_external_files_are_refused_and_nothing_is_kept(ledger: AttemptLedger, tmp_path: Path) -> None:
     work = tmp_path / "work.md"
     work.write_text("Work.")
     link = tmp_path / "link.md"

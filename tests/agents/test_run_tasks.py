@@ -34,9 +34,7 @@ FINISH = ("finish", {"summary": "Done.", "deliverables": ["a.md"]})
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        run, "POLICY", provider.CallPolicy(tries=3, first_wait=0.01, longest_retry_after=0.05)
-    )
+    monkeypatch.setattr(run, "POLICY", provider.CallPolicy(tries=3, first_wait=0.01, longest_retry_after=0.05))
 
 
 def texts(result: Result) -> str:
@@ -88,9 +86,7 @@ def test_a_killed_run_goes_on_without_paying_twice(
     ledger: AttemptLedger, slow_simulated: Any, make_task: Callable[..., Task]
 ) -> None:
     child = _child(ledger, slow_simulated.base)
-    with ThreadPoolExecutor(
-        1
-    ) as watch:  # in a thread, so that both processes import litellm at the same time
+    with ThreadPoolExecutor(1) as watch:  # in a thread, so that both processes import litellm at the same time
         killed = watch.submit(_killed_once, lambda: len(slow_simulated.lines()) >= 13, child)
         provider.prepare_litellm()
         assert killed.result(), child.communicate()[1].decode()
@@ -153,9 +149,7 @@ def test_what_is_in_the_ledger_is_never_asked_again(
     )
     asked = len(simulated.lines())
     assert asked == sum(r.steps for r in first)
-    again = run_tasks(
-        tasks, AttemptLedger(ledger.root), LIMITS, simulated_base=simulated.base, on_result=on_result
-    )
+    again = run_tasks(tasks, AttemptLedger(ledger.root), LIMITS, simulated_base=simulated.base, on_result=on_result)
     assert again == first
     assert len(simulated.lines()) == asked
     assert sorted(told) == sorted(t.job.job_id for t in tasks)
@@ -196,16 +190,11 @@ def test_max_usd_starts_nothing_more_once_it_is_reached(
     spent = [r.cost_usd or 0 for r in results]
     assert 1 < len(results) < 20
     assert sum(spent[:-1]) < 0.02 <= sum(spent)
-    assert (
-        run_tasks(tasks, AttemptLedger(ledger.root), LIMITS, simulated_base=simulated.base, max_usd=0)
-        == results
-    )
+    assert run_tasks(tasks, AttemptLedger(ledger.root), LIMITS, simulated_base=simulated.base, max_usd=0) == results
 
 
 def stubbed(task: Task, base: str, **changes: Any) -> Task:
-    model = replace(
-        task.model, api_base=base, api_key_env="STUB_KEY", pool=Pool("stub", concurrency=2), **changes
-    )
+    model = replace(task.model, api_base=base, api_key_env="STUB_KEY", pool=Pool("stub", concurrency=2), **changes)
     return replace(task, model=model)
 
 
@@ -278,9 +267,7 @@ def test_a_fault_of_the_provider_ends_in_a_typed_attempt(
     }  # fmt: skip
     server = stub(lambda n, body: answers[fault](n))
     [result] = run_tasks([stubbed(make_task(), server.base)], ledger, LIMITS)
-    assert (result.status, result.finish_reason, len(server.requests)) == (status, reason, calls), steps(
-        result
-    )
+    assert (result.status, result.finish_reason, len(server.requests)) == (status, reason, calls), steps(result)
     assert result.simulated is False
     keys = {h["idempotency-key"] for h in server.headers}
     assert keys <= {f"{result.attempt_id}-{n}" for n in range(1, 10)}
@@ -387,9 +374,7 @@ def test_a_model_that_cannot_be_run_is_refused_before_anything_is_spent(
         (replace(good, parameters={"max_retries": 9}), "max_retries"),
     ):
         with pytest.raises(UserError, match=told):
-            run_tasks(
-                [make_task(), make_task("J2", model=broken)], ledger, LIMITS, simulated_base=simulated.base
-            )
+            run_tasks([make_task(), make_task("J2", model=broken)], ledger, LIMITS, simulated_base=simulated.base)
     with pytest.raises(UserError, match="no simulated provider"):
         run_tasks([make_task()], ledger, LIMITS)
     assert simulated.lines() == []

@@ -90,9 +90,7 @@ def write_world(folder: Path) -> None:
 def listing(root: Path) -> dict[str, str]:
     """Everything below a folder: each file's hash, and the folders."""
     return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "folder"
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
         for path in root.rglob("*")
     }
 

@@ -75,9 +75,7 @@ def test_a_good_file_is_not_taken_in_beside_a_bad_one(hapi: Hapi, home: Path, tm
 
 
 @pytest.mark.parametrize("source", ["no_such_source", "../canonical", "", "canonical.yaml"])
-def test_an_unknown_source_is_named_with_those_that_exist(
-    source: str, hapi: Hapi, home: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_source_is_named_with_those_that_exist(source: str, hapi: Hapi, home: Path, tmp_path: Path) -> None:
     code, _, err = hapi("import", "jobs", write_jobs(tmp_path / "jobs.csv"), "--source", source)
     assert (code, one_sentence(err), home.exists()) == (2, True, False)
     assert repr(source) in err
@@ -116,9 +114,7 @@ BAD_COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_COMMANDS)
-def test_a_bad_command_says_why_and_changes_nothing(
-    case: str, stocked: Path, hapi: Hapi, tmp_path: Path
-) -> None:
+def test_a_bad_command_says_why_and_changes_nothing(case: str, stocked: Path, hapi: Hapi, tmp_path: Path) -> None:
     words, named = BAD_COMMANDS[case]
     (tmp_path / "bad.csv").write_text("colour,shape\nred,round\n")
     (tmp_path / "folder").mkdir()

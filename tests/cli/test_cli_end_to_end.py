@@ -61,9 +61,7 @@ class Story:
             "SELECT cohort, model, round, sum(n_eligible) e, sum(n_graded) g, sum(n_completed) c, "
             "sum(n_pending) p FROM completion_rates WHERE rule = 'all_criteria' GROUP BY ALL"
         )
-        self.rates[step] = {
-            (r["cohort"], r["model"], r["round"]): (r["e"], r["g"], r["c"], r["p"]) for r in rows
-        }
+        self.rates[step] = {(r["cohort"], r["model"], r["round"]): (r["e"], r["g"], r["c"], r["p"]) for r in rows}
 
     def grade(self, step: str, *filters: str) -> int:
         """Hand packets out, have them graded, import what comes back; the number of packets."""
@@ -80,9 +78,7 @@ class Story:
         from hapi_pipeline.operations import instance_of
 
         with instance_of(Home(self.home)) as instance:
-            return [
-                {"job": r.job_name, "status": r.status.value, **r.tags} for r in reversed(instance.get_runs())
-            ]
+            return [{"job": r.job_name, "status": r.status.value, **r.tags} for r in reversed(instance.get_runs())]
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +103,7 @@ def _told(story: Story, folder: Path) -> Story:
     story.do("refresh 2", "refresh")
     story.note_rates("graded once")
     story.do("verdicts again", "import", "verdicts", *story.sheets)
-    story.do(
-        "nothing to grade", "packets", "--round", "agent_alone", "--model", "Sim X", "--out", folder / "none"
-    )
+    story.do("nothing to grade", "packets", "--round", "agent_alone", "--model", "Sim X", "--out", folder / "none")
     story.do("external packets", "packets", "--model", "Elsewhere", "--out", folder / "external")
     story.grade("2", "--model", "Sim X")
     _long_verdicts(story, folder)
@@ -186,7 +180,7 @@ def test_a_first_refresh_attempts_every_job_that_qualifies(story: Story) -> None
 
 def test_packets_go_out_for_what_needs_grading_and_for_nothing_else(story: Story) -> None:
     assert story.said["packets 1"][1].startswith("6 packet(s)")
-    assert story.said["nothing to grade"][1].startswith("0 packet(s)")
+    assert story.said["nothing to grade"][1].startswith("Nothing to grade")
     assert story.said["external packets"][1].startswith("2 packet(s)")
     assert story.said["packets 2"][1].startswith("8 packet(s)")  # 4 jobs open, with feedback and without
     assert story.said["packets 3"][1].startswith("3 packet(s)")  # J3, J5 and J6 a third time

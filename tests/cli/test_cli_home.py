@@ -62,16 +62,12 @@ def test_the_same_file_twice_in_one_command_counts_once(hapi: Hapi, tmp_path: Pa
     assert hapi("query", "SELECT count(*) AS n FROM job_exports", "--format", "json")[1] == '{"n": 8}\n'
 
 
-def test_an_import_that_was_killed_before_it_made_the_home_is_made_good(
-    hapi: Hapi, home: Path, tmp_path: Path
-) -> None:
+def test_an_import_that_was_killed_before_it_made_the_home_is_made_good(hapi: Hapi, home: Path, tmp_path: Path) -> None:
     from hapi_pipeline.intake.jobs import import_jobs
     from hapi_pipeline.settings import shipped
 
     jobs, registry = write_jobs(tmp_path / "jobs.csv"), Registry(shipped("data/registry"))
-    import_jobs(
-        Lake(home / "lake"), [jobs], registry.source("canonical"), registry.benchmark
-    )  # and here it is killed
+    import_jobs(Lake(home / "lake"), [jobs], registry.source("canonical"), registry.benchmark)  # and here it is killed
     assert "imported before" in hapi("import", "jobs", jobs, "--source", "canonical")[1]
     assert Home(home).exists()
     assert hapi("refresh", "--cohort", "2019-01")[2].endswith("months with jobs: 2025-03, 2025-04.\n")
@@ -83,9 +79,7 @@ def test_an_optional_column_may_be_missing_and_is_reported(hapi: Hapi, tmp_path:
     assert code == 0
     assert "client_id" in out.split("so null:")[1].split(";")[0]
     assert "kept aside: mood" in out
-    assert (
-        hapi("query", "SELECT count(client_id) AS n FROM job_exports", "--format", "json")[1] == '{"n": 0}\n'
-    )
+    assert hapi("query", "SELECT count(client_id) AS n FROM job_exports", "--format", "json")[1] == '{"n": 0}\n'
 
 
 def test_a_bad_row_goes_to_quarantine_and_the_last_line_says_so(hapi: Hapi, tmp_path: Path) -> None:
@@ -118,10 +112,7 @@ def test_a_query_answers_in_every_form(stocked: Path, capfdbinary: pytest.Captur
 
 
 def test_models_are_added_listed_and_retired(hapi: Hapi, home: Path) -> None:
-    assert (
-        hapi("models", "add", "Acme 7", "--litellm", "acme/seven", "--input-usd", "1", "--output-usd", "4")[0]
-        == 0
-    )
+    assert hapi("models", "add", "Acme 7", "--litellm", "acme/seven", "--input-usd", "1", "--output-usd", "4")[0] == 0
     code, out, _ = hapi("models", "add", "Elsewhere", "--external")
     assert (code, "hapi import attempts" in out) == (0, True)
     assert "no attempt is started" in hapi("models", "add", "Dear", "--litellm", "acme/dear")[1]

@@ -324,9 +324,7 @@ def test_a_generated_value_in_clean_text_is_found(
     kind, written = value
     text = " ".join(before) + joint + written + " " + " ".join(after)
     start = len(" ".join(before) + joint)
-    assert any(
-        f.type == kind and f.start <= start and f.end >= start + len(written) for f in scan_text(text)
-    ), text
+    assert any(f.type == kind and f.start <= start and f.end >= start + len(written) for f in scan_text(text)), text
     assert scan_texts([text]) == [scan_text(text)]
 
 
@@ -349,9 +347,7 @@ def test_goals_on_labelled_real_texts() -> None:
     rows = [row for row in labelled_rows() if row["scope"] == "text"]
     types = [{f.type for f in findings} for findings in scan_texts([row["text"] for row in rows])]
     for label, kind in labels.items():
-        hits = [
-            kind in t for row, t in zip(rows, types, strict=True) if row["has_pii"] and label in row["types"]
-        ]
+        hits = [kind in t for row, t in zip(rows, types, strict=True) if row["has_pii"] and label in row["types"]]
         assert sum(hits) / len(hits) >= 0.97, kind
     wrong = [bool(t) for row, t in zip(rows, types, strict=True) if not row["has_pii"]]
     assert sum(wrong) / len(wrong) < 0.01

@@ -118,9 +118,7 @@ def test_a_header_alone_has_no_rows(tmp_path: Path) -> None:
         ("posts.parquet", b"PAR1 or not", "is not a readable Parquet file"),
     ],
 )
-def test_unreadable_files_are_told_in_one_sentence(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_unreadable_files_are_told_in_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as raised:

@@ -27,11 +27,7 @@ def curated(tmp_path: Path, benchmark: Benchmark, *posts: dict[str, Any]) -> dic
         lake,
         "rubrics",
         "rubric_exports",
-        [
-            scenario.criterion(p["job_id"], name, importance)
-            for p in posts
-            for name, importance in scenario.RUBRIC
-        ],
+        [scenario.criterion(p["job_id"], name, importance) for p in posts for name, importance in scenario.RUBRIC],
     )
     scenario.curate(lake, benchmark)
     return {row["job_id"]: row["code"] for row in rows(lake, "rejected_jobs")}
@@ -133,9 +129,7 @@ def test_the_chain_of_an_empty_month_is_empty_and_reconciles(tmp_path: Path, ben
     assert lake.read("benchmark_jobs").num_rows == 0
 
 
-def test_every_rule_of_the_chain_answers_for_every_job_that_reaches_it(
-    world: Lake, benchmark: Benchmark
-) -> None:
+def test_every_rule_of_the_chain_answers_for_every_job_that_reaches_it(world: Lake, benchmark: Benchmark) -> None:
     params = query_parameters(scenario.rules(benchmark), dict(scenario.SCOPE))
     for rule, (n_in, n_kept, *_) in scenario.FUNNEL.items():
         judged = engine.run(world, engine.query(rule), scenario.SCOPE, params)

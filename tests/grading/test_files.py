@@ -52,9 +52,7 @@ def codes(path: Path, index: GradingIndex) -> list[tuple[int | None, str]]:
 # --- writers: what a grader and a grader's programs do ------------------
 
 
-def fill_workbook(
-    source: Path, target: Path, verdicts: Verdicts, change: Callable[[Any], None] | None = None
-) -> Path:
+def fill_workbook(source: Path, target: Path, verdicts: Verdicts, change: Callable[[Any], None] | None = None) -> Path:
     book = openpyxl.load_workbook(source)
     sheet = book["grade"]
     sheet["E4"], sheet["C5"], sheet["E5"] = "ann", date(2026, 4, 3), 12.5
@@ -71,9 +69,7 @@ def fill_workbook(
     return target
 
 
-def fill_twin(
-    source: Path, target: Path, verdicts: Verdicts, delimiter: str = ",", encoding: str = "utf-8"
-) -> Path:
+def fill_twin(source: Path, target: Path, verdicts: Verdicts, delimiter: str = ",", encoding: str = "utf-8") -> Path:
     rows = list(csv.reader(io.StringIO(source.read_text("utf-8-sig"), newline="")))
     entered = {
         "grader": "ann",
@@ -181,15 +177,11 @@ def test_the_twin_in_every_dialect(
     assert read_verdict_file(path).form == "twin"
     assert outcome(path, index) == verdicts | {OVERALL: (None, "Good start")}
     rows = judged(path, index)[0]
-    assert {(r["grader"], r["minutes"], str(r["graded_at"])[:10]) for r in rows} == {
-        ("ann", 12.5, "2026-04-03")
-    }
+    assert {(r["grader"], r["minutes"], str(r["graded_at"])[:10]) for r in rows} == {("ann", 12.5, "2026-04-03")}
     assert {tuple(r["flags"]) for r in rows} == {("guessed_encoding",) if encoding == "cp1252" else ()}
 
 
-def test_the_twin_as_a_spreadsheet_saves_the_workbook(
-    packet: Path, tmp_path: Path, index: GradingIndex
-) -> None:
+def test_the_twin_as_a_spreadsheet_saves_the_workbook(packet: Path, tmp_path: Path, index: GradingIndex) -> None:
     sheet = openpyxl.load_workbook(fill_workbook(packet, tmp_path / "a.xlsx", SAMPLE))["grade"]
     rows = [["" if c is None else str(c) for c in row] for row in sheet.iter_rows(values_only=True)]
     path = write_csv(tmp_path / "a.csv", rows, ";", "utf-8-sig")
@@ -197,9 +189,7 @@ def test_the_twin_as_a_spreadsheet_saves_the_workbook(
     assert {str(r["graded_at"])[:10] for r in judged(path, index)[0]} == {"2026-04-03"}
 
 
-def test_a_title_in_brackets_is_not_taken_for_json(
-    spec: PacketSpec, tmp_path: Path, index: GradingIndex
-) -> None:
+def test_a_title_in_brackets_is_not_taken_for_json(spec: PacketSpec, tmp_path: Path, index: GradingIndex) -> None:
     write_packet(replace(spec, title="[Urgent] {Tidy}"), tmp_path / "p")
     book = openpyxl.load_workbook(tmp_path / "p" / f"packet_{spec.packet_id}.xlsx")
     rows = [["" if c is None else str(c) for c in row] for row in book["grade"].iter_rows(values_only=True)]
@@ -209,9 +199,7 @@ def test_a_title_in_brackets_is_not_taken_for_json(
 
 def test_long_csv_by_job_model_and_round(tmp_path: Path, index: GradingIndex, spec: PacketSpec) -> None:
     rows = [["Job_ID", "model", "round", "Criterion ID", "Verdict", "comments", "grader", "role", "colour"]]
-    rows += [
-        ["j1", "quillmind-9", "agent_alone", c, "yes", "fine", "bo", "Adjudicator", "red"] for c in SAMPLE
-    ]
+    rows += [["j1", "quillmind-9", "agent_alone", c, "yes", "fine", "bo", "Adjudicator", "red"] for c in SAMPLE]
     path = write_csv(tmp_path / "x", rows)
     verdicts, quarantine = judged(path, index)
     assert quarantine == []
@@ -274,9 +262,7 @@ def test_a_split_file_equals_the_whole(tmp_path: Path, index: GradingIndex, spec
         assert outcome(parts[0], index) | outcome(parts[1], index) == whole
 
 
-def test_other_separators_within_a_cell_are_no_line_ends(
-    tmp_path: Path, index: GradingIndex, spec: PacketSpec
-) -> None:
+def test_other_separators_within_a_cell_are_no_line_ends(tmp_path: Path, index: GradingIndex, spec: PacketSpec) -> None:
     verdicts: Verdicts = {"c01": (True, "a\u2028b\x85c")}
     path = write_csv(tmp_path / "x", long_rows(spec.packet_id, verdicts))
     assert outcome(path, index)["c01"] == verdicts["c01"]
@@ -286,9 +272,7 @@ def test_other_separators_within_a_cell_are_no_line_ends(
 # --- what is odd is told ------------------
 
 
-def test_formulas_go_to_quarantine_with_their_place(
-    packet: Path, tmp_path: Path, index: GradingIndex
-) -> None:
+def test_formulas_go_to_quarantine_with_their_place(packet: Path, tmp_path: Path, index: GradingIndex) -> None:
     def change(sheet: Any) -> None:
         sheet["D8"] = '=IF(1,"PASS","FAIL")'
         sheet["E9"] = "=1+1"
@@ -338,9 +322,7 @@ def test_values_of_other_types(packet: Path, tmp_path: Path, index: GradingIndex
 
 
 def ods(rows: str) -> bytes:
-    names = " ".join(
-        f'xmlns:{n}="urn:oasis:names:tc:opendocument:xmlns:{n}:1.0"' for n in ("office", "table", "text")
-    )
+    names = " ".join(f'xmlns:{n}="urn:oasis:names:tc:opendocument:xmlns:{n}:1.0"' for n in ("office", "table", "text"))
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
@@ -486,9 +468,7 @@ def test_random_corruption_never_crashes_and_loses_no_good_row(
     assert refused < 10
 
 
-def test_random_corruption_of_a_workbook_never_crashes(
-    packet: Path, tmp_path: Path, index: GradingIndex
-) -> None:
+def test_random_corruption_of_a_workbook_never_crashes(packet: Path, tmp_path: Path, index: GradingIndex) -> None:
     chance = random.Random(6)
     whole = fill_workbook(packet, tmp_path / "w.xlsx", SAMPLE).read_bytes()
     path = tmp_path / "c.xlsx"
@@ -521,9 +501,7 @@ def test_damage_to_the_workbooks_text(packet: Path, tmp_path: Path, index: Gradi
         name = chance.choice([n for n in parts if "sheet" in n or "workbook" in n or "shared" in n.lower()])
         data = bytearray(parts[name])
         at = chance.randrange(len(data))
-        data[at : at + chance.randrange(3)] = bytes(
-            chance.choices(b'<>"/&A1 \x00\xff', k=chance.randrange(3))
-        )
+        data[at : at + chance.randrange(3)] = bytes(chance.choices(b'<>"/&A1 \x00\xff', k=chance.randrange(3)))
         with zipfile.ZipFile(path, "w") as target:
             for other, content in parts.items():
                 target.writestr(other, bytes(data) if other == name else content)

@@ -217,9 +217,7 @@ def office(kind: str) -> bytes:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr(f"{kind}/document.xml", "<w>kept text</w>")
         archive.writestr("docProps/core.xml", core)
-        archive.writestr(
-            "docProps/app.xml", f"<p><Application>{MAKER}</Application><Company>{MAKER}</Company></p>"
-        )
+        archive.writestr("docProps/app.xml", f"<p><Application>{MAKER}</Application><Company>{MAKER}</Company></p>")
         archive.writestr("docProps/custom.xml", f"<p>{MAKER}</p>")
     return out.getvalue()
 

@@ -97,9 +97,7 @@ def test_any_value_gets_one_answer_and_blanks_are_never_a_verdict(value: object)
 
 
 def row(number: int = 1, **values: Any) -> RawRow:
-    return RawRow(
-        number, {"packet_id": PACKET, "criterion_id": "c01", "passed": "PASS", "grader": "ann"} | values
-    )
+    return RawRow(number, {"packet_id": PACKET, "criterion_id": "c01", "passed": "PASS", "grader": "ann"} | values)
 
 
 def run(
@@ -153,17 +151,13 @@ def test_refusals(make_gradable: Make, values: dict[str, Any], column: str, code
     assert refused(index, row(4, **values)) == [(4, column, code)]
 
 
-def test_a_sheet_from_another_export_or_rubric_is_refused_row_by_row(
-    index: GradingIndex, make_gradable: Make
-) -> None:
+def test_a_sheet_from_another_export_or_rubric_is_refused_row_by_row(index: GradingIndex, make_gradable: Make) -> None:
     rows = [row(n, packet_id=None, criterion_id=f"c0{n}") for n in (1, 2)]
     header: dict[str, Any] = {"packet_id": PACKET, "overall_feedback": "well"}
     stale = refused(index, *rows, form="workbook", **header, rubric_version="rubric-6")
     assert [(number, code) for number, _, code in stale] == [(n, "stale_rubric") for n in (None, 1, 2)]
     issued = GradingIndex([make_gradable(packet_sha256="ab12")])
-    assert {code for *_, code in refused(issued, *rows, form="workbook", **header, packet_sha256="cd")} == {
-        "tampered"
-    }
+    assert {code for *_, code in refused(issued, *rows, form="workbook", **header, packet_sha256="cd")} == {"tampered"}
     assert len(run(issued, *rows, form="workbook", **header, packet_sha256="AB12 ")[0]) == 3
 
 
@@ -315,8 +309,7 @@ def test_overall_feedback_is_a_row_without_a_verdict(index: GradingIndex) -> Non
 def test_simulated_marks_spread(index: GradingIndex, make_gradable: Make) -> None:
     made = GradingIndex([make_gradable(simulated=True)])
     assert [
-        run(i, row(), simulated=s)[0][0]["simulated"]
-        for i, s in ((index, None), (index, True), (made, False))
+        run(i, row(), simulated=s)[0][0]["simulated"] for i, s in ((index, None), (index, True), (made, False))
     ] == [
         False,
         True,
@@ -325,10 +318,7 @@ def test_simulated_marks_spread(index: GradingIndex, make_gradable: Make) -> Non
 
 
 def test_verdict_ids_tell_rows_files_and_graders_apart(index: GradingIndex) -> None:
-    ids = {
-        run(index, r)[0][0]["verdict_id"]
-        for r in (row(1), row(2), row(1, grader="bo"), row(1, criterion_id="c02"))
-    }
+    ids = {run(index, r)[0][0]["verdict_id"] for r in (row(1), row(2), row(1, grader="bo"), row(1, criterion_id="c02"))}
     file = VerdictFile("long", {}, (row(1),), ())
     other = judge(file, index, source_file="f.csv", source_sha256="cd", imported_at=NOW)[0][0]["verdict_id"]
     assert len(ids | {other}) == 5
@@ -384,10 +374,7 @@ def test_every_row_ends_in_exactly_one_place(values: list[dict[str, Any]], form:
     assert len(kept) == len(set(kept))
     assert len(out) == len(set(out))
     assert not set(kept) & set(out)
-    said = [
-        {k: v for k, v in record.items() if k not in ("verdict_id", "source_row", "flags")}
-        for record in verdicts
-    ]
+    said = [{k: v for k, v in record.items() if k not in ("verdict_id", "source_row", "flags")} for record in verdicts]
     for lost in set(range(1, len(rows) + 1)) - set(kept) - set(out):
         # gone because another row says exactly the same
         alone = run(GradingIndex([gradable]), rows[lost - 1], form=form)[0][0]

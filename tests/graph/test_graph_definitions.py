@@ -148,9 +148,7 @@ def test_what_is_generated_is_current() -> None:
         "sql/_lineage.json",
         "docs/data_dictionary.md",
     }
-    assert [path.name for path, text in made.items() if path.read_text("utf-8") != text] == [], (
-        "run `make docs`"
-    )
+    assert [path.name for path, text in made.items() if path.read_text("utf-8") != text] == [], "run `make docs`"
 
 
 # ---- rounds
@@ -212,8 +210,7 @@ def test_every_partitioned_asset_is_backfilled_in_a_single_run() -> None:
 
 def test_every_asset_that_can_be_made_is_in_exactly_one_job() -> None:
     jobs = [
-        set(defs.resolve_job_def(name).asset_layer.selected_asset_keys)
-        for name in ("curate", "evaluate", "summarise")
+        set(defs.resolve_job_def(name).asset_layer.selected_asset_keys) for name in ("curate", "evaluate", "summarise")
     ]
     assert sum(map(len, jobs)) == len(set().union(*jobs))
     assert set().union(*jobs) == {key for key in SPECS if not TABLES[key.path[-1]].ledger}

@@ -82,9 +82,7 @@ def test_the_last_closed_month(now: str, month: str) -> None:
     assert last_closed_month(datetime.fromisoformat(now)) == month
 
 
-def test_the_schedule_curates_the_month_that_has_just_closed(
-    home: Home, instance: dg.DagsterInstance
-) -> None:
+def test_the_schedule_curates_the_month_that_has_just_closed(home: Home, instance: dg.DagsterInstance) -> None:
     defs = build_defs(home)
     schedule = defs.resolve_schedule_def("monthly_refresh")
     context = dg.build_schedule_context(
@@ -333,9 +331,7 @@ def events(instance: dg.DagsterInstance, table: str) -> list[Any]:
 def test_each_partition_reports_its_own_number_of_rows(stocked: Home, instance: dg.DagsterInstance) -> None:
     curate(stocked, instance, "2025-03", "2025-04")
     for table in ("job_posts", "benchmark_jobs", "rejected_jobs"):
-        counts = {
-            e.partition: e.metadata["dagster/partition_row_count"].value for e in events(instance, table)
-        }
+        counts = {e.partition: e.metadata["dagster/partition_row_count"].value for e in events(instance, table)}
         stored = {c: Lake(stocked.lake).read(table, {"cohort": c}).num_rows for c in ("2025-03", "2025-04")}
         assert counts == stored
     assert stored == {"2025-03": 2, "2025-04": 0}
@@ -363,8 +359,7 @@ def test_runs_of_a_killed_command_are_closed_and_give_their_slots_back(home: Hom
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         job = build_defs(home).resolve_job_def("evaluate")
         dead, alive = (
-            instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
-            for tags in (mine, others)
+            instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED) for tags in (mine, others)
         )
         storage = instance.event_log_storage
         storage.set_concurrency_slots("llm", 1)

@@ -37,9 +37,7 @@ def taken(home: Home, tmp_path: Path) -> Callable[..., tuple[Import, bool]]:
     registry.save_models([MINE, Model("Ours", "openai/ours")])
     lake.write(
         "benchmark_jobs",
-        scenario.table_of(
-            "benchmark_jobs", [scenario.post("j1") | {"rubric_version": "r1", "n_criteria": 3}]
-        ),
+        scenario.table_of("benchmark_jobs", [scenario.post("j1") | {"rubric_version": "r1", "n_criteria": 3}]),
         scenario.SCOPE,
     )
     folder = tmp_path / "handed in"

@@ -178,9 +178,7 @@ def test_parquet_with_types(
             "id": pa.array([1, 2]),
             "title": ["A", ""],
             "price": pa.array([12.5, None]),
-            "done": pa.array(
-                [datetime(2026, 2, 3, tzinfo=UTC).replace(tzinfo=None), None], pa.timestamp("ns")
-            ),
+            "done": pa.array([datetime(2026, 2, 3, tzinfo=UTC).replace(tzinfo=None), None], pa.timestamp("ns")),
             "changed": pa.array([datetime(2026, 2, 4, tzinfo=UTC)] * 2, pa.timestamp("ms", "America/Lima")),
             "milestones": pa.array([1, 2], pa.int8()),
             "tags": pa.array([["x"], None]),
@@ -257,18 +255,14 @@ def test_only_rows_on_which_the_assumption_was_used_list_it(take: Take, lake: La
     ]
 
 
-def test_the_clients_id_is_never_kept(
-    take: Take, source: Callable[..., Source], lake: Lake, drop: Drop
-) -> None:
+def test_the_clients_id_is_never_kept(take: Take, source: Callable[..., Source], lake: Lake, drop: Drop) -> None:
     given = source(fields={"job_id": "id", "title": "title", "completed_at": "done", "client_id": "client"})
     take(drop("a.csv", "id,title,done,client\nj1,T,2026-02-03,client-4711\n"), given)
     assert "4711" not in json.dumps(posts(lake), default=str)
     assert len(posts(lake)[0]["client_id"]) == 16
 
 
-def test_rows_without_id_or_month_go_to_quarantine_with_their_code(
-    take: Take, lake: Lake, drop: Drop
-) -> None:
+def test_rows_without_id_or_month_go_to_quarantine_with_their_code(take: Take, lake: Lake, drop: Drop) -> None:
     dates = {"j1": "2026-02-03", " ": "2026-02-03", "j2": "soon", "j3": "2019-12-31", "j4": "2999-01-01"}
     done = take(drop("a.csv", HEAD + "".join(f"{i},T,1,{date},,,,\n" for i, date in dates.items())))
     assert (done.rows, done.quarantined, done.cohorts) == (1, 4, ("2026-02",))
@@ -324,9 +318,7 @@ def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(
 def test_a_required_field_with_another_column_to_fall_back_on_is_fine(
     take: Take, source: Callable[..., Source], lake: Lake, drop: Drop
 ) -> None:
-    take(
-        drop("a.csv", "id,title,done,country\nj1,T,2026-02-03,Peru\n"), source(required=["job_id", "country"])
-    )
+    take(drop("a.csv", "id,title,done,country\nj1,T,2026-02-03,Peru\n"), source(required=["job_id", "country"]))
     assert posts(lake)[0]["country"] == "Peru"
 
 
@@ -375,9 +367,7 @@ def test_a_folder_is_refused(take: Take, tmp_path: Path) -> None:
         take(tmp_path)
 
 
-def test_a_gzip_bomb_is_not_unpacked(
-    take: Take, lake: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gzip_bomb_is_not_unpacked(take: Take, lake: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_MAX_UNPACKED", 1 << 20)
     with pytest.raises(UserError, match="more than 1 MiB"):
         take(drop("a.csv", gzip.compress(HEAD.encode() + b"x" * (3 << 20))))
@@ -507,9 +497,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, int]:
     writer = csv.writer(out, lineterminator=draw(st.sampled_from(["\n", "\r\n"])))
     writer.writerow(["id", "title", "done"])
     kinds = draw(
-        st.lists(
-            st.sampled_from(["good", "short", "long", "no id", "no date", "early"]), min_size=1, max_size=12
-        )
+        st.lists(st.sampled_from(["good", "short", "long", "no id", "no date", "early"]), min_size=1, max_size=12)
     )
     for number, kind in enumerate(kinds):
         cells = [f"j{number}", draw(CELLS), "2026-02-03"]

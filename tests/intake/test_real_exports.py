@@ -62,16 +62,10 @@ def test_both_drops_of_one_export(lake: Lake, registry: Registry, benchmark: Ben
     given = registry.source("upwork_2023")
     imports = import_jobs(lake, [SECOND, FIRST], given, benchmark)
     assert sum(i.rows for i in imports) == 4995 + 4996
-    assert import_jobs(lake, [FIRST, SECOND], given, benchmark) == imports[::-1], (
-        "a second import changes nothing"
-    )
+    assert import_jobs(lake, [FIRST, SECOND], given, benchmark) == imports[::-1], "a second import changes nothing"
     months = sorted({c for i in imports for c in i.cohorts})
-    assert (
-        sum(scenario.make(lake, benchmark, "job_posts", {"cohort": c}).num_rows for c in months)
-        == 4994 + 4774 - 7
-    )
+    assert sum(scenario.make(lake, benchmark, "job_posts", {"cohort": c}).num_rows for c in months) == 4994 + 4774 - 7
     assumed = lake.read("job_posts", columns=["assumed_fields"])["assumed_fields"].to_pylist()
     assert all(
-        {"description", "completed_at", "status", "paid", "milestone_count", "price_changed"} <= set(a)
-        for a in assumed
+        {"description", "completed_at", "status", "paid", "milestone_count", "price_changed"} <= set(a) for a in assumed
     )

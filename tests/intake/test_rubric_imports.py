@@ -59,9 +59,7 @@ def test_a_rubric_is_taken_in_with_its_order_defaults_and_version(lake: Lake, dr
         (",b,2,T,,", "missing_job_id"),
     ],
 )
-def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(
-    lake: Lake, drop: Drop, bad: str, code: str
-) -> None:
+def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(lake: Lake, drop: Drop, bad: str, code: str) -> None:
     (done,) = import_rubrics(lake, [drop("r.csv", HEAD + f"j1,a,1,A,,\n{bad}\nj10,a,1,A,,\n")])
     of_nobody = code == "missing_job_id"
     assert {c[0] for c in criteria(lake)} == ({"j1", "j10"} if of_nobody else {"j10"})
@@ -71,8 +69,7 @@ def test_a_bad_row_holds_its_rubric_back_whole_and_no_other(
 
 def test_a_line_of_json_that_is_cut_short_holds_its_rubric_back(lake: Lake, drop: Drop) -> None:
     rows = [
-        json.dumps({"job_id": j, "criterion_id": c, "text": "T"})
-        for j, c in (("j1", "a"), ("j1", "b"), ("j2", "a"))
+        json.dumps({"job_id": j, "criterion_id": c, "text": "T"}) for j, c in (("j1", "a"), ("j1", "b"), ("j2", "a"))
     ]
     rows[1] = rows[1][:-3]
     import_rubrics(lake, [drop("r.jsonl", "\n".join(rows))])
@@ -92,17 +89,13 @@ def test_a_workbook_is_read_like_any_other_file(lake: Lake, drop: Drop) -> None:
         for i, row in enumerate(table):
             for column, value in enumerate(row):
                 if value is not None:
-                    sheet.write_string(i, column, value) if isinstance(value, str) else sheet.write(
-                        i, column, value
-                    )
+                    sheet.write_string(i, column, value) if isinstance(value, str) else sheet.write(i, column, value)
     (done,) = import_rubrics(lake, [drop("r.xlsx", sink.getvalue())])
     assert sorted(criteria(lake)) == [("4711", "a", 1, "T", "critical"), ("j2", "b", 1, "=1+1", "critical")]
     assert done.unmapped_columns == ("note",)
 
 
-def test_the_same_file_counts_once_and_a_corrected_one_is_current(
-    lake: Lake, drop: Drop, benchmark: Benchmark
-) -> None:
+def test_the_same_file_counts_once_and_a_corrected_one_is_current(lake: Lake, drop: Drop, benchmark: Benchmark) -> None:
     scenario.take_in(lake, "jobs", "job_exports", [scenario.post("j1")])
     first = drop("1.csv", HEAD + "j1,a,1,A,,\nj1,b,2,B,,\n")
     (done,) = import_rubrics(lake, [first])
@@ -115,9 +108,7 @@ def test_the_same_file_counts_once_and_a_corrected_one_is_current(
 
 
 @pytest.mark.parametrize("column", ["job_id", "criterion_id", "text"])
-def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(
-    lake: Lake, drop: Drop, column: str
-) -> None:
+def test_a_required_column_that_is_missing_is_named_and_nothing_is_written(lake: Lake, drop: Drop, column: str) -> None:
     good, bad = (
         drop("good.csv", HEAD + "j1,a,1,A,,\n"),
         drop("bad.csv", HEAD.replace(column, "x") + "1,2,3,4,5,6\n"),
@@ -134,13 +125,10 @@ def versions(rows: list[dict[str, Any]]) -> set[str]:
 
 def test_the_version_changes_with_text_order_and_importance_and_with_nothing_else() -> None:
     base: list[dict[str, Any]] = [
-        {"_row": i, "job_id": "j", "criterion_id": c, "text": c, "position": str(i)}
-        for i, c in enumerate("ab", 1)
+        {"_row": i, "job_id": "j", "criterion_id": c, "text": c, "position": str(i)} for i, c in enumerate("ab", 1)
     ]
     (version,) = versions(base)
-    assert versions(
-        [r | {"author": "mo", "_row": r["_row"] + 5, "importance": "CRITICAL"} for r in base]
-    ) == {version}
+    assert versions([r | {"author": "mo", "_row": r["_row"] + 5, "importance": "CRITICAL"} for r in base]) == {version}
     for change in ({"text": "other"}, {"importance": "optional"}, {"position": "9"}, {"criterion_id": "z"}):
         assert versions([base[0] | change, base[1]]) != {version}, change
 
@@ -168,9 +156,7 @@ def test_every_row_is_a_criterion_or_rejected_and_no_rubric_is_split(
 ) -> None:
     rows: list[dict[str, Any]] = [row | {"_row": i} for i, row in enumerate(given_rows, 1)]
     good, rejected = check_rubrics(rows)
-    assert sorted([g["source_row"] for g in good] + [r.row or 0 for r in rejected]) == [
-        r["_row"] for r in rows
-    ]
+    assert sorted([g["source_row"] for g in good] + [r.row or 0 for r in rejected]) == [r["_row"] for r in rows]
     for job in {g["job_id"] for g in good}:
         mine = [g for g in good if g["job_id"] == job]
         assert len(mine) == sum((r["job_id"] or "").strip() == job for r in rows)

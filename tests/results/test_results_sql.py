@@ -74,8 +74,7 @@ def test_coarser_tables_are_sums(world: Lake, table: str, by: tuple[str, ...]) -
         key = tuple(r[k] for k in ("model", "round", "rule", *by))
         summed[key] = [a + r[c] for a, c in zip(summed.get(key, [0] * len(COUNTS)), COUNTS, strict=True)]
     assert summed == {
-        tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS]
-        for r in rows(world, table)
+        tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS] for r in rows(world, table)
     }
 
 
@@ -95,9 +94,7 @@ def test_the_leaderboard_ranks_by_rate_and_counts_what_every_attempt_on_the_path
 
 
 def test_ties_share_a_rank(world: Lake) -> None:
-    alone = [
-        r for r in rows(world, "leaderboard") if (r["round"], r["rule"]) == ("agent_alone", "all_criteria")
-    ]
+    alone = [r for r in rows(world, "leaderboard") if (r["round"], r["rule"]) == ("agent_alone", "all_criteria")]
     assert [(r["n_completed"], r["rank"]) for r in alone] == [(1, 1), (1, 1)]
 
 
@@ -129,9 +126,7 @@ def test_a_verdict_on_an_older_rubric_or_by_a_superseded_hand_does_not_count(lak
 def test_what_a_simulated_grader_says_is_marked_simulated(lake: Lake) -> None:
     one = attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]})
     assert outcome(lake, one)["simulated"] is False
-    assert outcome(lake, attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]}, simulated=True))[
-        "simulated"
-    ]
+    assert outcome(lake, attempt_rows({("agent_alone", "j1"): [("c1", "ann", True)]}, simulated=True))["simulated"]
 
 
 def test_an_attempt_without_files_is_complete_under_no_rule(lake: Lake) -> None:
@@ -185,9 +180,7 @@ def test_wilson_limits_are_those_of_statsmodels() -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
-@given(
-    st.lists(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1)
-)
+@given(st.lists(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1))
 def test_wilson_limits_hold_the_share_and_stay_within_zero_and_one(pairs: list[tuple[int, int]]) -> None:
     for (x, n), (lo, hi) in zip(pairs, wilson(pairs), strict=True):
         assert lo is not None
@@ -321,9 +314,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
     fate = st.one_of(full, full, some, st.sampled_from(["infra", "no files"]))
     places = draw(
-        st.sets(
-            st.tuples(st.sampled_from([r.name for r in ROUNDS]), st.sampled_from(sorted(jobs))), max_size=12
-        )
+        st.sets(st.tuples(st.sampled_from([r.name for r in ROUNDS]), st.sampled_from(sorted(jobs))), max_size=12)
     )
     return jobs, criteria, {place: draw(fate) for place in sorted(places)}
 
@@ -335,9 +326,7 @@ def worlds(draw: st.DrawFn) -> World:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(world=worlds())
-def test_rates_agree_with_a_direct_reading_of_the_definitions(
-    lake: Lake, benchmark: Benchmark, world: World
-) -> None:
+def test_rates_agree_with_a_direct_reading_of_the_definitions(lake: Lake, benchmark: Benchmark, world: World) -> None:
     everything = dataclasses.replace(benchmark, rounds=tuple(ROUND))
     given_ = relations_of(world) | constant_relations(everything)
     outcomes = engine.run(lake, engine.query("attempt_outcomes"), CELL, {}, given_)
@@ -345,9 +334,7 @@ def test_rates_agree_with_a_direct_reading_of_the_definitions(
     assert complete == {key: completeness(fate, world[1]) for key, fate in world[2].items()}
     given_ |= {"attempt_outcomes": outcomes}
     rates = engine.run(lake, engine.query("completion_rates"), CELL, CELL, given_).to_pylist()
-    assert {(r["round"], r["category"], r["rule"]): {c: r[c] for c in COUNTS} for r in rates} == counted(
-        world
-    )
+    assert {(r["round"], r["category"], r["rule"]): {c: r[c] for c in COUNTS} for r in rates} == counted(world)
     for r in rates:
         assert r["n_eligible"] == r["n_graded"] + r["n_pending"] + r["n_infra"] + r["n_unattempted"]
         assert r["n_completed"] <= r["n_graded"]

@@ -101,9 +101,7 @@ def test_verdicts_are_those_of_the_world(made: tuple[Path, Summary]) -> None:
 
 def test_a_complete_job_is_not_judged_again(made: tuple[Path, Summary]) -> None:
     folder, _ = made
-    alone = {
-        (r["job_id"], r["model_id"]) for r in rows(folder / "truth.csv") if r["completes"] == "agent_alone"
-    }
+    alone = {(r["job_id"], r["model_id"]) for r in rows(folder / "truth.csv") if r["completes"] == "agent_alone"}
     later = {
         (r["job_id"], exports.model_id(r["model"]))
         for r in rows(folder / "verdicts.csv")
@@ -122,10 +120,7 @@ def test_graders_err_as_often_as_they_are_told_to(tmp_path: Path) -> None:
         wrong += (row["passed"] == "true") != (row["criterion_id"] in passed)
         total += 1
     assert 0.04 < wrong / total < 0.06
-    assert (
-        summary.judged_rates["Simulated Agent 1"]["agent_alone"]
-        < summary.rates["Simulated Agent 1"]["agent_alone"]
-    )
+    assert summary.judged_rates["Simulated Agent 1"]["agent_alone"] < summary.rates["Simulated Agent 1"]["agent_alone"]
 
 
 def test_same_arguments_same_bytes_and_another_seed_others(tmp_path: Path) -> None:

@@ -104,9 +104,7 @@ def test_all_passed_needs_no_feedback(tmp_path: Path) -> None:
 
 
 def test_a_filled_workbook_equals_one_filled_by_hand(tmp_path: Path) -> None:
-    folder = packet(
-        tmp_path, "j", {"a.txt": b"first thing"}, ("First thing", "=SECOND <thing> & co", "third\nthing")
-    )
+    folder = packet(tmp_path, "j", {"a.txt": b"first thing"}, ("First thing", "=SECOND <thing> & co", "third\nthing"))
     (path,) = grade_packets([folder], tmp_path / "out", grader="=g<1>", on=DAY)
     by_machine = read_verdict_file(path)
 
@@ -125,9 +123,7 @@ def test_a_filled_workbook_equals_one_filled_by_hand(tmp_path: Path) -> None:
         openpyxl.load_workbook(path)["grade"],
         openpyxl.load_workbook(tmp_path / "hand.xlsx")["grade"],
     )
-    assert [[c.value for c in r] for r in theirs.iter_rows()] == [
-        [c.value for c in r] for r in ours.iter_rows()
-    ]
+    assert [[c.value for c in r] for r in theirs.iter_rows()] == [[c.value for c in r] for r in ours.iter_rows()]
     assert theirs["D8"].fill.fgColor.rgb == ours["D8"].fill.fgColor.rgb
     assert len(theirs.data_validations.dataValidation) == len(ours.data_validations.dataValidation)
 

@@ -207,10 +207,8 @@ def test_models_are_the_published_ones() -> None:
     from hapi_pipeline.registry import Registry
 
     models = Registry(BUNDLED).models
-    assert {m.name: (m.litellm or "").removeprefix("openai/") for m in models} == sample.MODELS
-    assert all(
-        m.simulated and m.prices and m.pool.name == "simulated" and m.pool.concurrency == 64 for m in models
-    )
+    assert {m.name: (m.litellm or "").removeprefix("hosted_vllm/") for m in models} == sample.MODELS
+    assert all(m.simulated and m.prices and m.pool.name == "simulated" and m.pool.concurrency == 64 for m in models)
 
 
 def test_the_source_maps_the_columns_of_every_drop() -> None:

@@ -91,9 +91,7 @@ def test_attempts_take_different_ways_and_all_end() -> None:
                 malformed += 1
                 assert name == "write_file"
     assert 1 <= malformed <= 20
-    assert all(
-        json.loads(a) is not None for n in range(200) for r in plan(f"J{n}", (3, HEADING)) for _, a in r
-    )
+    assert all(json.loads(a) is not None for n in range(200) for r in plan(f"J{n}", (3, HEADING)) for _, a in r)
 
 
 def test_the_reply_depends_on_the_request_alone() -> None:
@@ -116,9 +114,7 @@ def text_of(file: files.File) -> str:
 
     sheet = openpyxl.load_workbook(io.BytesIO(base64.b64decode(file.content))).active
     assert sheet is not None
-    assert all(cell.data_type == "s" for row in sheet.iter_rows() for cell in row), (
-        "a text is never a formula"
-    )
+    assert all(cell.data_type == "s" for row in sheet.iter_rows() for cell in row), "a text is never a formula"
     return "\n".join(str(value) for row in sheet.iter_rows(values_only=True) for value in row)
 
 
@@ -153,12 +149,7 @@ def test_the_category_decides_the_kind_of_file() -> None:
 
 
 def test_an_unknown_job_gets_a_generic_deliverable() -> None:
-    made = [
-        json.loads(arguments)
-        for reply in plan("unknown")
-        for name, arguments in reply
-        if name == "write_file"
-    ]
+    made = [json.loads(arguments) for reply in plan("unknown") for name, arguments in reply if name == "write_file"]
     assert made
     assert not any(text in m["content"] for m in made for text in TEXTS)
 
@@ -219,9 +210,7 @@ def test_a_process_of_its_own_works_from_any_thread_and_bills_each_key_once(tmp_
     assert len(set(bodies)) == 1
     reply = json.loads(bodies[0])
     assert reply["choices"][0]["message"]["tool_calls"]
-    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["billed"] + [
-        "replayed"
-    ] * 3
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["billed"] + ["replayed"] * 3
 
 
 def test_the_server_ends_with_its_input(tmp_path: Path) -> None:

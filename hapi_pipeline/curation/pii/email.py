@@ -34,15 +34,11 @@ _FREEMAIL = (
     r"protonmail|gmx|zoho|mail|"
     r"yandex|rediffmail|fastmail|web)"
 )
-_WORD_TLD = (
-    r"(?:com|net|org|edu|gov|io|co|me|info|biz|dev|app|ai|us|uk|ca|au|in|de|fr|es|it|nl|ch|at|pl|ru|br|eu|se)"
-)
+_WORD_TLD = r"(?:com|net|org|edu|gov|io|co|me|info|biz|dev|app|ai|us|uk|ca|au|in|de|fr|es|it|nl|ch|at|pl|ru|br|eu|se)"
 _LOCAL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9\-]{0,62}"
 _BRACKET_AT = r"\s{0,2}[\[({<]\s?(?:at|@|arroba|chez)\s?[\])}>]\s{0,2}"
-_ANY_DOT = (
-    r"(?:\s{0,2}[\[({<]\s?(?:dot|\.|punto|point)\s?[\])}>]\s{0,2}|\s{1,2}(?:dot|punto)\s{1,2}|\s?\.\s?)"
-)
+_ANY_DOT = r"(?:\s{0,2}[\[({<]\s?(?:dot|\.|punto|point)\s?[\])}>]\s{0,2}|\s{1,2}(?:dot|punto)\s{1,2}|\s?\.\s?)"
 _BRACKET_DOT = r"\s{0,2}[\[({<]\s?(?:dot|\.|punto|point)\s?[\])}>]\s{0,2}"
 
 _BRACKETED = rf"(?i)({_LOCAL}){_BRACKET_AT}{_LABEL}(?:{_ANY_DOT}{_LABEL})*?{_ANY_DOT}([A-Za-z]{{2,24}})"
@@ -51,14 +47,10 @@ _SPELLED = (
     rf"(?i)({_LOCAL})\s{{1,3}}at\s{{1,3}}({_LABEL})(?:\s{{1,3}}dot\s{{1,3}}{_LABEL})*?\s{{1,"
     rf"3}}dot\s{{1,3}}{_WORD_TLD}"
 )
-_SPELLED_FREEMAIL = (
-    rf"(?i)({_LOCAL})\s{{1,3}}at\s{{1,3}}{_FREEMAIL}(?:\s?\.\s?|\s{{1,2}}(?:dot\s{{1,2}})?){_WORD_TLD}"
-)
+_SPELLED_FREEMAIL = rf"(?i)({_LOCAL})\s{{1,3}}at\s{{1,3}}{_FREEMAIL}(?:\s?\.\s?|\s{{1,2}}(?:dot\s{{1,2}})?){_WORD_TLD}"
 _SPACED = rf"(?i)({_LOCAL})(?:\s{{1,2}}@\s{{0,2}}|@\s{{1,2}}){_FREEMAIL}\s?(?:\.|dot)\s?{_WORD_TLD}"
 _SPACED_DOT = rf"(?i)({_LOCAL})@{_FREEMAIL}(?:\s\.\s?|\.\s|\s?\(?dot\)?\s?){_WORD_TLD}"
-_SHOUTED = (
-    r"([a-z0-9][a-z0-9._\-]{1,63})(?:AT|_at_)[a-z0-9\-]{2,63}(?:DOT|_dot_)(?:com|net|org|io|co|de|uk|fr|in)"
-)
+_SHOUTED = r"([a-z0-9][a-z0-9._\-]{1,63})(?:AT|_at_)[a-z0-9\-]{2,63}(?:DOT|_dot_)(?:com|net|org|io|co|de|uk|fr|in)"
 
 _OBFUSCATED = (_BRACKETED, _DOT_BRACKETED, _SPELLED, _SPELLED_FREEMAIL, _SPACED, _SPACED_DOT, _SHOUTED)
 _COMPILED = tuple(pattern(source) for source in _OBFUSCATED)

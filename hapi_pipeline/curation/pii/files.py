@@ -151,9 +151,7 @@ def _string_columns(schema: Any) -> list[str]:
     def is_text(kind: Any) -> bool:
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
-        return bool(
-            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        )
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
     return [field.name for field in schema if is_text(field.type)]
 
@@ -162,9 +160,7 @@ def _choose(path: Path, text_column: str | None, columns: list[str]) -> str | No
     """The column to scan, or None for all string columns."""
     if text_column is not None:
         if text_column not in columns:
-            raise ValueError(
-                f"{path.name} has no column {text_column!r}; it has {', '.join(map(repr, columns))}."
-            )
+            raise ValueError(f"{path.name} has no column {text_column!r}; it has {', '.join(map(repr, columns))}.")
         return text_column
     return _DEFAULT_COLUMN if _DEFAULT_COLUMN in columns else None
 

@@ -87,9 +87,7 @@ def _touches_a_number(page: Page, start: int, end: int) -> bool:
     """A piece of a decimal, a negative number, a path or a list of digit groups is not a card."""
     if page.char_before(start) in ("-", "/", "$", "€", "£", "#", "=") and not page.bare:
         return True
-    return bool(
-        re.match(r"[.,\-/]\d", page.after(end, 2)) or re.search(r"\d[,\-]\Z|\.\Z", page.before(start, 2))
-    )
+    return bool(re.match(r"[.,\-/]\d", page.after(end, 2)) or re.search(r"\d[,\-]\Z|\.\Z", page.before(start, 2)))
 
 
 CARD = Detector("card", (r"[0-9](?:[ \-.]?[0-9]){11}",), _find_cards)
@@ -120,11 +118,7 @@ def _iban_end(page: Page, start: int, end: int) -> int:
         if letters > _IBAN_MAX:
             break
         at_edge = not page.char_after(place + 1).isalnum()
-        if (
-            letters >= _IBAN_MIN
-            and at_edge
-            and iban.is_valid(page.text[start : place + 1], check_country=False)
-        ):
+        if letters >= _IBAN_MIN and at_edge and iban.is_valid(page.text[start : place + 1], check_country=False):
             best = place + 1
     return best
 

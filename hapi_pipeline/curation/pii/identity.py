@@ -166,9 +166,7 @@ _LONE: tuple[_Scheme, ...] = (
     _Scheme(r"[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d\d", _always),
 )
 
-_ID_WORDS = (
-    r"national id|id (?:card|no|number|code)|identity (?:card|no|number|code)|personal (?:id|no|number|code)"
-)
+_ID_WORDS = r"national id|id (?:card|no|number|code)|identity (?:card|no|number|code)|personal (?:id|no|number|code)"
 
 # Bare digits count only after a word that announces them.
 _ANNOUNCED: tuple[tuple[str, _Scheme], ...] = (
@@ -267,9 +265,7 @@ def _after_cue(page: Page, cue_start: int, cue_end: int) -> Iterator[Finding]:
     """Numbers in the stretch after an announcing word, of the countries that the word announces."""
     around = page.text[max(0, cue_start - 1) : cue_end + 24]
     schemes = [scheme for cue, scheme in _CUES if cue.search(around)]
-    groups = [
-        m.span() for m in _TOKENS.finditer(page.text, cue_end, min(len(page.text), cue_end + _CUE_REACH))
-    ]
+    groups = [m.span() for m in _TOKENS.finditer(page.text, cue_end, min(len(page.text), cue_end + _CUE_REACH))]
     first = 0
     while schemes and first < len(groups):
         last = _longest_id(page, groups, first, schemes)
@@ -284,9 +280,7 @@ def _without_stop(text: str, end: int) -> int:
     return end - 1 if text[end - 1] in ".!?" else end
 
 
-def _longest_id(
-    page: Page, groups: list[tuple[int, int]], first: int, schemes: Sequence[_Scheme]
-) -> int | None:
+def _longest_id(page: Page, groups: list[tuple[int, int]], first: int, schemes: Sequence[_Scheme]) -> int | None:
     """The last of the space-separated groups that together are a national number, if any are."""
     for last in range(min(len(groups), first + _MOST_GROUPS) - 1, first - 1, -1):
         start, end = groups[first][0], _without_stop(page.text, groups[last][1])

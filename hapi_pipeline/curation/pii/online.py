@@ -44,9 +44,7 @@ _LABELLED = (
     rf"(?i)\b({_MESSENGER}){_INTRODUCED}\s{{0,2}}(?:[:=\-]|\bis\b|[(\[]|@)[\s:@]{{0,"
     rf"3}}({_HANDLE}(?:#[0-9]{{4}})?)"
 )
-_THEN_ID = (
-    rf"(?i)\b({_MESSENGER})\b[^\n]{{0,24}}\bmy (?:id|username|handle|nick\w*) ?(?:is|:)\s?@?({_HANDLE})"
-)
+_THEN_ID = rf"(?i)\b({_MESSENGER})\b[^\n]{{0,24}}\bmy (?:id|username|handle|nick\w*) ?(?:is|:)\s?@?({_HANDLE})"
 _AT_HANDLE = (
     rf"(?i)\b(?:my|our|me|us|dm|pm|message|ping|tweet|follow|contact|find|add)\b[^\n@]{{0,"
     rf"24}}\b({_NETWORK}|tweet)\b[^\n@\w]{{0,3}}(?:is|at|me|on|:|id|handle|-| )*[^\n@\w]{{0,"
@@ -94,9 +92,7 @@ def _find_profiles(page: Page) -> Iterator[Finding]:
 def _is_personal_handle(page: Page, match: Any) -> bool:
     words = [group for group in match.groups() if group]
     names = [
-        w
-        for w in words
-        if not re.fullmatch(rf"{_NETWORK}|{_MESSENGER}|{_AMBIGUOUS_MESSENGER}|tweet", w, re.IGNORECASE)
+        w for w in words if not re.fullmatch(rf"{_NETWORK}|{_MESSENGER}|{_AMBIGUOUS_MESSENGER}|tweet", w, re.IGNORECASE)
     ]
     if not names:
         return False

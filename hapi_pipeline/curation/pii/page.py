@@ -34,9 +34,7 @@ _FOLDABLE_PUNCTUATION = {
 def _fold_table() -> dict[int, str]:
     """Decimal digits of every script, full-width and other unusual punctuation to ASCII."""
     digits = {
-        code: str(unicodedata.decimal(chr(code)))
-        for code in range(128, sys.maxunicode + 1)
-        if chr(code).isdecimal()
+        code: str(unicodedata.decimal(chr(code))) for code in range(128, sys.maxunicode + 1) if chr(code).isdecimal()
     }
     surrogates = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
     return {**digits, **surrogates, **_FOLDABLE_PUNCTUATION}

@@ -151,9 +151,7 @@ def _without_loose_bracket(text: str, start: int, end: int) -> int:
     return end
 
 
-_PHONE_SHAPES = re.compile(
-    rf"\(?(?:\+|00[1-9]).*|{_NORTH_AMERICAN.pattern}|{_TRUNK_ZERO.pattern}|{_FREEPHONE.pattern}"
-)
+_PHONE_SHAPES = re.compile(rf"\(?(?:\+|00[1-9]).*|{_NORTH_AMERICAN.pattern}|{_TRUNK_ZERO.pattern}|{_FREEPHONE.pattern}")
 
 
 def _has_phone_shape(candidate: _Candidate) -> bool:
@@ -178,9 +176,7 @@ def _score(candidate: _Candidate) -> float:
     if re.match(r"\(?00[1-9]", candidate.written):
         # An exit code in place of the plus sign; digits alone could be any identifier.
         grouped = not candidate.written.isdigit()
-        return (
-            min(0.8, _international(candidate, "+" + candidate.written.lstrip("(")[2:])) if grouped else 0.0
-        )
+        return min(0.8, _international(candidate, "+" + candidate.written.lstrip("(")[2:])) if grouped else 0.0
     return _national(candidate)
 
 
@@ -214,9 +210,7 @@ def _international(candidate: _Candidate, written: str) -> float:
     if validity == "valid":
         return 0.95
     if validity == "possible" and len(digits) >= 8 and not digits.endswith("0000"):
-        return (
-            0.75 if candidate.announced or candidate.page.bare or not written.lstrip("(+").isdigit() else 0.55
-        )
+        return 0.75 if candidate.announced or candidate.page.bare or not written.lstrip("(+").isdigit() else 0.55
     if validity != "unknown" and (candidate.announced or candidate.page.bare):
         return 0.55
     return 0.0
@@ -233,9 +227,7 @@ def _national(candidate: _Candidate) -> float:
         digits = candidate.digits
         # Nine digits in groups of three are also company and tax numbers.
         least = 9 if re.search(r"[-/()]", written) else 10
-        plausible = least <= len(digits) <= 12 and any(
-            _is_valid(digits, region) for region in _TRUNK_ZERO_REGIONS
-        )
+        plausible = least <= len(digits) <= 12 and any(_is_valid(digits, region) for region in _TRUNK_ZERO_REGIONS)
         # Ten digits with a leading zero are also how ISBNs and article numbers look.
         return 0.65 if plausible and (len(digits) > 10 or not written.isdigit()) else 0.0
     if _FREEPHONE.fullmatch(written) and _is_valid(candidate.digits, "AU"):

@@ -31,9 +31,7 @@ _LOWER_CASE = (
     r"boulevard|blvd)(?:[\s,.;)]|$)"
 )
 _UNIT = r"[0-9]{1,6} [^\n]{3,60}?[\s,]{1,3}(?:Apt|Suite|Ste|Unit|Flat)\.? ?#?[0-9]{1,5}\b"
-_UNIT_LINE = (
-    r"(?i)[0-9]{1,6} [^\n]{3,50},?\s{0,2}\n\s{0,4}\W{0,4}(?:apt|suite|ste|unit|flat)\.? ?#?[0-9]{1,5}\b"
-)
+_UNIT_LINE = r"(?i)[0-9]{1,6} [^\n]{3,50},?\s{0,2}\n\s{0,4}\W{0,4}(?:apt|suite|ste|unit|flat)\.? ?#?[0-9]{1,5}\b"
 _POST_BOX = r"(?i)\bp\.?\s?o\.?\s?box\s?#?[0-9]{1,6}\b"
 _MILITARY = r"(?i)\b(?:psc|cmr|unit) [0-9]{1,5},? box [0-9]{1,5}|\b[fad]po,? a[aep] [0-9]{5}\b"
 _SUFFIX = (
