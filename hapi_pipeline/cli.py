@@ -351,16 +351,13 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
         if not cohorts:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
             return 0
-        return _report(_guarded(home, lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
+        return _report(_guarded(lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
 
 
-def _guarded(home: Home, work: Callable[[], Refreshed]) -> Refreshed | str:
-    """Do the work, after what an earlier, killed command has left is out of the way; or why it failed."""
-    from hapi_pipeline.dead_runs import bury_dead_runs
-    from hapi_pipeline.operations import RunFailedError, instance_of
+def _guarded(work: Callable[[], Refreshed]) -> Refreshed | str:
+    """Do the work; or why it failed."""
+    from hapi_pipeline.operations import RunFailedError
 
-    with instance_of(home) as instance:
-        bury_dead_runs(instance)
     try:
         return work()
     except RunFailedError as error:
@@ -403,7 +400,7 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     if arguments.dry_run:
         return 0
     with operations.at_work(home):
-        return _report(_guarded(home, lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
+        return _report(_guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:
@@ -452,7 +449,7 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     """Register a model."""
     from datetime import UTC, datetime
 
-    from hapi_pipeline.operations import instance_of
+    from hapi_pipeline.operations import at_work, instance_of
     from hapi_pipeline.registry import Model, Pool, Price, Registry
 
     if arguments.external == bool(arguments.litellm):
@@ -479,10 +476,10 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
         training_cutoff=arguments.training_cutoff,
         pool=Pool((arguments.litellm or "external").split("/")[0], arguments.concurrency),
     )
-    home.ensure()
-    Registry.of(home).save_models([*registry.models, model])
-    with instance_of(home):
-        pass  # opening the instance makes its model partitions those of the registry
+    with at_work(home):
+        Registry.of(home).save_models([*registry.models, model])
+        with instance_of(home):
+            pass  # opening the instance makes its model partitions those of the registry
     if model.external:
         following = "hapi import attempts DIR"
     elif priced:
@@ -497,11 +494,14 @@ def models_retire(arguments: argparse.Namespace, home: Home) -> int:
     """Retire a model."""
     from dataclasses import replace
 
+    from hapi_pipeline.operations import at_work
     from hapi_pipeline.registry import Registry
 
     registry = Registry.of(home)
     chosen = registry.model(arguments.name)
-    registry.save_models([replace(m, retired=True) if m is chosen else m for m in registry.models])
+    _needs(home)
+    with at_work(home):
+        registry.save_models([replace(m, retired=True) if m is chosen else m for m in registry.models])
     print(f"Retired {chosen.name}: no further attempts; its results stay.")
     return 0
 

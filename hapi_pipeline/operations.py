@@ -47,22 +47,26 @@ class Refreshed:
 
 @contextmanager
 def at_work(home: Home) -> Iterator[None]:
-    """Keep other commands that change this home out while this one works; released even when it is killed."""
+    """Keep other commands that change this home out while this one works; released even when it is killed.
+
+    The lock is on the folder itself, so that a command that is refused leaves no trace in it.
+    """
     home.ensure()
-    with (home.root / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise UserError(
-                f"Another hapi command (process {lock.read().strip() or 'unknown'}) is at work on {home.root}; "
-                "wait for it or stop it."
-            ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
+    folder, note = os.open(home.root, os.O_RDONLY), home.root / ".at_work"
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        who = note.read_text("utf-8") if note.exists() else "unknown"
+        raise UserError(
+            f"Another hapi command (process {who}) is at work on {home.root}; wait for it or stop it."
+        ) from None
+    try:
+        note.write_text(str(os.getpid()), "utf-8")
         yield
+    finally:
+        note.unlink(missing_ok=True)
+        os.close(folder)
 
 
 @contextmanager
@@ -180,6 +184,7 @@ def refresh(
     import dagster as dg
 
     from hapi_pipeline.assets.rounds import stale_assets
+    from hapi_pipeline.dead_runs import bury_dead_runs
     from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
     from hapi_pipeline.resources import HapiHome
 
@@ -189,6 +194,7 @@ def refresh(
     tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
     left_out: set[str] = set()
     with instance_of(home) as instance:
+        bury_dead_runs(instance)
         defs = build_defs(home)
         for first, last in stretches(_to_curate(home, cohorts)):
             _run(defs, instance, CURATE, (first, last), tags)

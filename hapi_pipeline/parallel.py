@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -25,5 +27,19 @@ def spread(work: Callable[[Item], Made], items: Sequence[Item], *, workers: int 
     from concurrent.futures import ProcessPoolExecutor
 
     # not forked: the caller may have threads, whose locks a fork would copy in whatever state they are
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         yield from pool.map(work, items, chunksize=32)
+
+
+def _end_with_parent() -> None:
+    """End this worker as soon as its parent is gone, even by SIGKILL: it must not write on without the lock."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

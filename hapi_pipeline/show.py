@@ -199,7 +199,8 @@ def explain_job(lake: Lake, job_id: str) -> str:
         criteria = ask("SELECT criterion_id, importance, text FROM rubrics WHERE job_id = $job ORDER BY position")
         outcomes = ask(
             "SELECT a.model, a.round, a.finish_reason, a.n_deliverables AS files, o.n_passed AS passed, "
-            "o.n_criteria AS of, CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
+            "o.n_criteria AS of, "
+            "CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
             "AS outcome, round(a.cost_usd, 4) AS usd FROM attempts a LEFT JOIN attempt_outcomes o USING (attempt_id) "
             "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round"
         )

@@ -17,7 +17,7 @@ per_criterion AS (
     GROUP BY attempt_id, criterion_id
 ),
 minutes AS (
-    SELECT attempt_id, sum(minutes) AS grader_minutes, bool_or(simulated) AS simulated
+    SELECT attempt_id, sum(minutes ORDER BY packet_id, grader) AS grader_minutes, bool_or(simulated) AS simulated
     FROM (SELECT attempt_id, packet_id, grader, max(minutes) AS minutes, bool_or(simulated) AS simulated
           FROM verdicts WHERE is_current GROUP BY ALL)
     GROUP BY attempt_id

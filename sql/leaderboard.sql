@@ -22,7 +22,7 @@ rated AS (
 , spent AS (
     SELECT a.model, p.round, count(*) AS n_attempts, 
         -- one unknown cost makes the sum unknown: a part of it would pass for the whole
-        CASE WHEN count(*) = count(a.cost_usd) THEN sum(a.cost_usd) END AS cost_usd
+        CASE WHEN count(*) = count(a.cost_usd) THEN sum(a.cost_usd ORDER BY a.attempt_id) END AS cost_usd
     FROM attempts a JOIN round_paths p ON a.round = p.step
     GROUP BY ALL
 )

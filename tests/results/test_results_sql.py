@@ -267,7 +267,7 @@ def completeness(fate: Fate, criteria: Mapping[str, str]) -> dict[str, bool | No
     required = {c: a for c, a in answers.items() if criteria[c] in ("critical", "important")}
     return {
         rule: False if False in found.values() else None if None in found.values() else True
-        for rule, found in zip(RULES, (answers, required), strict=True)
+        for rule, found in zip(RULES, (answers, required or answers), strict=True)  # none required: all are
     }
 
 

@@ -140,7 +140,7 @@ def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
 
 
 def test_many_packets_are_shared_among_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hapi_pipeline.simulate.graders._IN_PROCESS", 2)
+    monkeypatch.setattr("hapi_pipeline.parallel._LEAST", 2)
     folders = [packet(tmp_path, f"j{n}", {"a.txt": b"one"}, ("One", "Two")) for n in range(4)]
     shared = grade_packets(folders, tmp_path / "a", workers=2, on=DAY)
     alone = grade_packets(folders, tmp_path / "b", workers=1, on=DAY)

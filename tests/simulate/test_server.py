@@ -80,7 +80,7 @@ def plan(job: str, round: tuple[int, str] = (1, "")) -> list[list[tuple[str, str
 def test_attempts_take_different_ways_and_all_end() -> None:
     plans = [plan(f"J{n}") for n in range(600)]
     lengths = Counter(len(p) for p in plans)
-    assert 0.65 < lengths[1] / 600 < 0.82
+    assert 0.85 < lengths[1] / 600 < 0.95
     assert set(lengths) >= {1, 2, 3}
     malformed = 0
     for made in plans:
