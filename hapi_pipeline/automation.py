@@ -76,30 +76,39 @@ def followers(
                     tags={MONTHLY: cohort},
                 )
 
+    return [
+        attempt_the_new_month,
+        _once_after(
+            "summarise_the_new_month",
+            evaluate,
+            summarise,
+            "Remakes the tables over all months after a model's attempts at the new month.",
+        ),
+        _once_after(
+            "check_the_new_month",
+            curate,
+            quality,
+            "Holds the benchmark's jobs against their data quality suite once a new month has joined them.",
+        ),
+    ]
+
+
+def _once_after(
+    name: str, first: "UnresolvedAssetJobDefinition", then: "UnresolvedAssetJobDefinition", description: str
+) -> dg.SensorDefinition:
+    """A sensor that runs one job, over everything, after each run of another that belongs to a monthly refresh."""
+
     @dg.run_status_sensor(
-        name="summarise_the_new_month",
+        name=name,
         run_status=dg.DagsterRunStatus.SUCCESS,
-        monitored_jobs=[evaluate],
-        request_job=summarise,
+        monitored_jobs=[first],
+        request_job=then,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Remakes the tables over all months after a model's attempts at the new month.",
+        description=description,
     )
-    def summarise_the_new_month(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
+    def sensor(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
         if MONTHLY not in context.dagster_run.tags:
             return dg.SkipReason("not part of a monthly refresh")
         return dg.RunRequest(run_key=context.dagster_run.run_id)
 
-    @dg.run_status_sensor(
-        name="check_the_new_month",
-        run_status=dg.DagsterRunStatus.SUCCESS,
-        monitored_jobs=[curate],
-        request_job=quality,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Holds the benchmark's jobs against their data quality suite once a new month has joined them.",
-    )
-    def check_the_new_month(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-        if MONTHLY not in context.dagster_run.tags:
-            return dg.SkipReason("not part of a monthly refresh")
-        return dg.RunRequest(run_key=context.dagster_run.run_id)
-
-    return [attempt_the_new_month, summarise_the_new_month, check_the_new_month]
+    return sensor
