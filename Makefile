@@ -33,6 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . \
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q hapi_pipeline
 	@touch $@
 
 clean:

@@ -9,6 +9,7 @@ input, with one clear sentence and nothing changed.
 from __future__ import annotations
 
 import argparse
+import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
+    # the libraries leave a million long-lived objects, which the default would go through again and again
+    gc.set_threshold(100_000, 50, 50)
     sys.exit(main())
 
 

@@ -34,7 +34,8 @@ class Query:
     @functools.cached_property
     def inputs(self) -> tuple[str, ...]:
         """The tables it reads, from the SQL itself, in order of their names."""
-        return tuple(sorted(_tables_read(self.sql)))
+        kept = _kept_lineage(self.name)
+        return tuple(kept["inputs"]) if kept else derive_inputs(self.sql)
 
 
 @functools.cache
@@ -51,29 +52,35 @@ def query(name: str) -> Query:
     return Query(name, sql, header)
 
 
-def _tables_read(sql: str) -> set[str]:
+def derive_inputs(sql: str) -> tuple[str, ...]:
+    """The tables that a query reads, its own CTEs left out, worked out from the SQL."""
     import sqlglot
     from sqlglot import exp
 
     tree = sqlglot.parse_one(sql, read="duckdb")
     named_within = {cte.alias for cte in tree.find_all(exp.CTE)}
-    return {t.name for t in tree.find_all(exp.Table)} - named_within
+    return tuple(sorted({t.name for t in tree.find_all(exp.Table)} - named_within))
 
 
 def column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
-    """For each column of a table made by SQL: the (table, column) pairs that it is computed from.
+    """For each column of a table made by SQL: the (table, column) pairs that it is computed from."""
+    kept = _kept_lineage(name)
+    if kept is None:
+        return derive_column_lineage(name)
+    return {column: [(t, c) for t, c in sources] for column, sources in kept["columns"].items()}
 
-    Deriving it takes up to a second a query, which every run would pay; what `sql/_lineage.json` keeps is used as long
-    as it was derived from the very text of the query.
+
+def _kept_lineage(name: str) -> dict[str, Any] | None:
+    """What `sql/_lineage.json` says of a query, as long as it was derived from the very text of the query.
+
+    Deriving it takes up to a second a query, which every process would pay.
     """
-    kept = _kept_lineage().get(name)
-    if kept and kept["sql_sha256"] == _sql_sha256(name):
-        return {column: [(t, c) for t, c in sources] for column, sources in kept["columns"].items()}
-    return derive_column_lineage(name)
+    kept: dict[str, Any] | None = _all_kept_lineage().get(name)
+    return kept if kept and kept["sql_sha256"] == _sql_sha256(name) else None
 
 
 @functools.cache
-def _kept_lineage() -> dict[str, Any]:
+def _all_kept_lineage() -> dict[str, Any]:
     path = shipped("sql") / "_lineage.json"
     return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
@@ -83,9 +90,16 @@ def _sql_sha256(name: str) -> str:
 
 
 def all_lineage() -> dict[str, Any]:
-    """What `sql/_lineage.json` holds: the lineage of every query, each with the hash of the text it is of."""
+    """What `sql/_lineage.json` holds: inputs and lineage of every query, each with the hash of the text they are of."""
     names = sorted(path.stem for path in shipped("sql").glob("[!_]*.sql"))
-    return {name: {"sql_sha256": _sql_sha256(name), "columns": derive_column_lineage(name)} for name in names}
+    return {
+        name: {
+            "sql_sha256": _sql_sha256(name),
+            "inputs": derive_inputs(query(name).sql),
+            "columns": derive_column_lineage(name),
+        }
+        for name in names
+    }
 
 
 def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:

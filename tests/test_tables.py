@@ -54,7 +54,7 @@ def test_sql_is_named_like_a_table_reads_known_relations_and_says_its_grain(name
 
 
 def test_the_kept_lineage_is_that_of_the_sql_as_it_stands() -> None:
-    kept = engine._kept_lineage()
+    kept = engine._all_kept_lineage()
     assert set(kept) == set(SQL)
     assert {name: kept[name]["sql_sha256"] for name in SQL} == {name: engine._sql_sha256(name) for name in SQL}
 
