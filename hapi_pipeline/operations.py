@@ -200,7 +200,8 @@ def refresh(
             _run(defs, instance, CURATE, (first, last), tags)
         _settle(home, cohorts, "curated", _CURATED_FROM)
         hapi, by_key = HapiHome(root=str(home.root)), {m.key: m for m in registry.models}
-        for first, last in stretches(cohorts):
+        # a backfill is one run, gaps between the months or not; a refresh leaves the gaps alone
+        for first, last in [(cohorts[0], cohorts[-1])] if models else stretches(cohorts):
             for run_of_keys in _model_runs(instance, keys):
                 scopes = [(c, by_key[key]) for c in cohorts if first <= c <= last for key in run_of_keys]
                 selection = [*stale_assets(hapi, scopes), *(dg.AssetKey([name]) for name in BY_CELL)]
