@@ -223,7 +223,7 @@ def run(
 
 
 def _own_keys(table: str, scope: Mapping[str, str]) -> dict[str, str]:
-    """The keys of a scope that a table is partitioned by; a ledger only by model, for a job may change its month."""
+    """The keys of a scope that a table is partitioned by; a ledger never by cohort, for a job may change its month."""
     declared = TABLES[table]
     return {p: scope[p] for p in declared.partitions if p in scope and not (declared.ledger and p == "cohort")}
 

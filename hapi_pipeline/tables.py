@@ -404,7 +404,7 @@ _table(
     "verdict_id packet_id attempt_id cohort model round job_id criterion_id rubric_version passed? comment? grader "
     "grader_role minutes? graded_at? flags source_file source_sha256 source_row imported_at simulated",
     "verdict_id",
-    "model",
+    "model round",
     ledger=True,
 )
 _table(

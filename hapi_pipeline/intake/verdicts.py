@@ -55,13 +55,10 @@ def import_verdicts(lake: Lake, paths: Sequence[Path]) -> tuple[Import | None, l
     if not files:
         return None, repeated
     number = import_id("verdicts", *(f.sha256 for f in files), str(len(early)))
-    for model in sorted({row["model"] for row in rows}):
-        lake.append(
-            "verdict_exports",
-            number,
-            rows_of("verdict_exports", [r for r in rows if r["model"] == model]),
-            {"model": model},
-        )
+    for model, round_name in sorted({(row["model"], row["round"]) for row in rows}):
+        some = [row for row in rows if (row["model"], row["round"]) == (model, round_name)]
+        keys = {"model": model, "round": round_name}
+        lake.append("verdict_exports", number, rows_of("verdict_exports", some), keys)
     done = Import(
         import_id=number,
         kind="verdicts",
