@@ -1,7 +1,8 @@
 """Every table, declared once.
 
-From the declarations here come the Arrow schema enforced on write, the Columns tab of the UI, the blocking schema
-check and `docs/data_dictionary.md`. A field is described once in `FIELDS` and means the same in every table.
+From the declarations here come the Arrow schema enforced on write, the Columns tab of the UI and
+`docs/data_dictionary.md`. A field is described once in `FIELDS`; where a table means something particular by it, the
+table's notes say so.
 """
 
 from __future__ import annotations

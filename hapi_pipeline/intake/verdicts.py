@@ -54,7 +54,9 @@ def import_verdicts(lake: Lake, paths: Sequence[Path]) -> tuple[Import | None, l
         files.append(ImportedFile(path.name, sha, len(good), len(bad)))
     if not files:
         return None, repeated
-    number = import_id("verdicts", *(f.sha256 for f in files), str(len(early)))
+    shas = [f.sha256 for f in files]
+    # an early file that comes again is another import than the one that found nothing in it
+    number = import_id("verdicts", *shas, *([now.isoformat()] if early.intersection(shas) else []))
     for model, round_name in sorted({(row["model"], row["round"]) for row in rows}):
         some = [row for row in rows if (row["model"], row["round"]) == (model, round_name)]
         keys = {"model": model, "round": round_name}

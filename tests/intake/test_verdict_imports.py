@@ -74,6 +74,8 @@ def test_a_file_that_came_too_early_may_come_again(lake: Lake, drop: Drop) -> No
     again, repeated = import_verdicts(lake, [early])
     assert again is not None
     assert (again.rows, repeated) == (3, [])
+    assert again.import_id != first.import_id  # a ledger is added to, never written over
+    assert [i.rows for i in lake.imports("verdicts")] == [0, 3]
     assert import_verdicts(lake, [early]) == (None, [early])
 
 
