@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parallel import ahead
 from hapi_pipeline.settings import UserError, shipped
 from hapi_pipeline.tables import TABLES
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SETTINGS = {"threads": "2", "preserve_insertion_order": "true"}
+_BATCH = 8192  # rows that a stream hands over at a time
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {"round_paths": ("round", "step", "step_position", "after")}
+CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {
+    "round_paths": ("round", "step", "step_position", "after"),
+    "rules_alone": ("position", "rule", "category", "n_alone"),
+}
 """Relations that SQL may read although they are no tables of the lake; the caller supplies them."""
 
 
@@ -138,8 +144,12 @@ def _shared() -> duckdb.DuckDBPyConnection:
 def _fresh(settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     import duckdb
 
+    from hapi_pipeline.intake import html, money
+
     connection = duckdb.connect(config={**_SETTINGS, **settings})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    for module in (html, money):
+        module.register(connection)
     connection.execute((shipped("sql") / "_macros.sql").read_text("utf-8"))
     return connection
 
@@ -191,12 +201,13 @@ def duckdb_type(column: str) -> str:
 
 def parquet(files: list[Path]) -> str:
     """A DuckDB table function over exactly these Parquet files."""
-    listed = ", ".join(_quoted(path) for path in files)
+    listed = ", ".join(quoted(path) for path in files)
     return f"read_parquet([{listed}], hive_partitioning=false, union_by_name=true)"
 
 
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+def quoted(text: object) -> str:
+    """A text, or a path, as a literal of SQL."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def run(
@@ -212,14 +223,51 @@ def run(
     `params` are the query's $named parameters; those it does not use are left out. `relations` are extra inputs.
     """
     relations = relations or {}
-    used = set(re.findall(r"\$([a-z_]+)", made.sql))
     with connect() as connection:
         wanted = [name for name in made.inputs if name not in relations]
         open_tables(connection, lake, {n: _own_keys(n, scope) for n in wanted})
         for name, rows in relations.items():
             connection.register(name, rows)
-        values = {k: v for k, v in (params or {}).items() if k in used}
-        return connection.sql(made.sql, params=values or None).to_arrow_table()
+        return connection.sql(made.sql, params=_used(made, params) or None).to_arrow_table()
+
+
+SPILLING = {"memory_limit": "1GB"}
+"""Settings for work on whole tables: what does not fit goes to a temporary folder."""
+
+
+@contextmanager
+def spilling() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database of its own that stays within 1 GB of memory, whatever it works on."""
+    with tempfile.TemporaryDirectory(prefix="hapi-") as scratch, connect({**SPILLING, "temp_directory": scratch}) as c:
+        yield c
+
+
+def batches(
+    lake: Lake, made: Query, scope: Mapping[str, str], params: Mapping[str, Any] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of the table that a query makes, in the order of its key, a few at a time: for tables with long texts.
+
+    `scope` and `params` as in `run`.
+    """
+    table = TABLES[made.name]
+    columns, order = (", ".join(f'"{name}"' for name in names) for names in (table.names, table.key))
+    with spilling() as connection:
+        open_tables(connection, lake, {n: _own_keys(n, scope) for n in made.inputs})
+        sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
+        yield from stream(connection, sql, _used(made, params))
+
+
+def stream(
+    connection: duckdb.DuckDBPyConnection, sql: str, params: Mapping[str, Any] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a SELECT in batches of some thousand, worked out while the ones before are being used."""
+    return ahead(connection.sql(sql, params=params or None).to_arrow_reader(_BATCH))
+
+
+def _used(made: Query, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those of the parameters that a query names."""
+    used = set(re.findall(r"\$([a-z_]+)", made.sql))
+    return {k: v for k, v in (params or {}).items() if k in used}
 
 
 def _own_keys(table: str, scope: Mapping[str, str]) -> dict[str, str]:
@@ -248,7 +296,7 @@ def read_only_query(lake: Lake, sql: str) -> pa.Table:
             open_tables(connection, Lake(root), list(TABLES))
         except duckdb.Error as error:
             raise UserError(f"A table cannot be read; `hapi refresh` remakes it: {_first_line(error)}") from error
-        connection.execute(f"SET allowed_directories = [{_quoted(root)}]")
+        connection.execute(f"SET allowed_directories = [{quoted(root)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:

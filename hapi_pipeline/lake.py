@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _INPUTS, _CONTENT = b"hapi.inputs", b"hapi.content"
+ROW_GROUP = 32_768
+"""Rows of a row group; also the most that are held in memory of rows that arrive as a stream (50 MB of posts)."""
 
 
 class SchemaError(Exception):
@@ -61,6 +64,8 @@ class Import:
     cohorts: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
     unmapped_columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # of a job export: all that the file has
+    replaced: int = 0  # runs of bytes that were no text in the file's encoding; they read as U+FFFD
 
     @property
     def rows(self) -> int:
@@ -115,21 +120,28 @@ class Lake:
 
     # ---- partitioned tables
 
-    def write(self, table: str, rows: pa.Table, keys: Mapping[str, str], inputs: str = "") -> Written:
+    def write(
+        self, table: str, rows: pa.Table | Iterable[pa.RecordBatch], keys: Mapping[str, str], inputs: str = ""
+    ) -> Written:
         """Replace one partition by these rows, unless they are what it holds already.
 
-        Rows are cast to the declared schema, checked against it and sorted by the primary key. `inputs` is the
-        fingerprint of what they were made from. Raises SchemaError when they do not fit.
+        A table is cast to the declared schema, checked against it and sorted by the primary key; batches must come in
+        that order, and only a row group of them is in memory at a time. `inputs` is the fingerprint of what the rows
+        were made from. Raises SchemaError when they do not fit.
         """
-        rows = conform(TABLES[table], rows)
-        path, content = self.path(table, keys), content_hash(rows)
-        changed = self.content(table, keys) != content
-        if changed or self.inputs(table, keys) != inputs:
-            before = path.stat() if not changed else None
-            write_parquet(path, rows.replace_schema_metadata({_INPUTS: inputs.encode(), _CONTENT: content.encode()}))
-            if before:  # same rows from other inputs: readers by modification time need not wake up
-                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        return Written(path, rows.num_rows, changed)
+        import pyarrow as pa
+
+        path = self.path(table, keys)
+        with _writing(TABLES[table], path) as file:
+            file.add(conform(TABLES[table], rows).to_batches() if isinstance(rows, pa.Table) else rows)
+            content = file.finish({_INPUTS: inputs})
+            before = path.stat() if self.content(table, keys) == content else None
+            if before and self.inputs(table, keys) == inputs:
+                return Written(path, file.rows, False)
+            file.settle()
+        if before:  # same rows from other inputs: readers by modification time need not wake up
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return Written(path, file.rows, before is None)
 
     def read(self, table: str, keys: Mapping[str, str] | None = None, columns: list[str] | None = None) -> pa.Table:
         """The rows of all matching partitions; an empty table with the right schema where there are none."""
@@ -174,7 +186,47 @@ class Lake:
     def append(self, table: str, import_id: str, rows: pa.Table, keys: Mapping[str, str] | None = None) -> None:
         """Stage rows of an import in a ledger: they count once `finish_import` has been called."""
         if rows.num_rows:
-            write_parquet(self.folder(table, keys or {}) / f"{import_id}.parquet", conform(TABLES[table], rows))
+            self.append_stream(table, import_id, conform(TABLES[table], rows).to_batches(), keys)
+
+    def append_stream(
+        self,
+        table: str,
+        import_id: str,
+        batches: Iterable[pa.RecordBatch],
+        keys: Mapping[str, str] | None = None,
+        *,
+        split_by: str | None = None,
+    ) -> dict[Path, int]:
+        """`append` for rows that arrive in batches, in the order of the key; the files with their numbers of rows.
+
+        With `split_by`, the partition key that is missing in `keys`, each value of that column has a file of its own.
+        Where the batches end in an error, nothing is staged.
+        """
+        import pyarrow.compute as pc
+
+        files: dict[Path, _PartitionFile] = {}
+
+        def file_of(more: Mapping[str, str]) -> _PartitionFile:
+            path = self.folder(table, {**(keys or {}), **more}) / f"{import_id}.parquet"
+            if path not in files:
+                files[path] = _PartitionFile(TABLES[table], path)
+            return files[path]
+
+        try:
+            for batch in batches:
+                values = pc.unique(batch.column(split_by)).to_pylist() if split_by else [None]
+                for value in values:
+                    some = batch.filter(pc.equal(batch.column(split_by), value)) if len(values) > 1 else batch
+                    file_of({split_by: value} if split_by else {}).add([some])
+                _flush_largest(files.values())
+            for file in files.values():
+                file.finish({})
+            for file in files.values():
+                file.settle()
+        finally:
+            for file in files.values():
+                file.discard()
+        return {path: file.rows for path, file in files.items()}
 
     def finish_import(self, manifest: Import) -> None:
         """Make the staged rows of an import count, all at once."""
@@ -188,7 +240,7 @@ class Lake:
 def _manifest(path: Path) -> Import:
     """A manifest never changes once it is written."""
     loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    lists = ("cohorts", "missing_columns", "unmapped_columns")
+    lists = ("cohorts", "missing_columns", "unmapped_columns", "columns")
     files = tuple(ImportedFile(**f) for f in loaded.pop("files"))
     values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in loaded.items()}
     return Import(files=files, **values)
@@ -198,7 +250,7 @@ def _metadata(path: Path) -> dict[bytes, str]:
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
         return {k: v.decode() for k, v in metadata.items() if k in (_INPUTS, _CONTENT)}
     except (OSError, ValueError):  # a damaged file is remade like a missing one
         return {}
@@ -206,20 +258,8 @@ def _metadata(path: Path) -> dict[bytes, str]:
 
 def conform(table: Table, rows: pa.Table) -> pa.Table:
     """Rows cast to a table's schema, checked for nulls and a unique key, and sorted by the key."""
-    import pyarrow as pa
-
-    schema = table.schema()
-    missing = [name for name in table.names if name not in rows.column_names]
-    if missing:
-        raise SchemaError(f"table {table.name}: rows lack the column(s) {', '.join(missing)}")
-    try:
-        rows = rows.select(list(table.names)).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise SchemaError(f"table {table.name}: {error}") from error
-    for column in table.columns:
-        if not column.nullable and rows.column(column.name).null_count:
-            raise SchemaError(f"table {table.name}: column {column.name} must not be null")
-    if rows.num_rows:  # a single row too: sorting also clears what stands under nulls, which the hash would see
+    rows = _cast(table, rows)
+    if rows.num_rows > 1:
         rows = rows.sort_by([(name, "ascending") for name in table.key]).combine_chunks()
         distinct = rows.select(list(table.key)).group_by(list(table.key)).aggregate([]).num_rows
         if distinct != rows.num_rows:
@@ -227,23 +267,135 @@ def conform(table: Table, rows: pa.Table) -> pa.Table:
     return rows
 
 
-def content_hash(rows: pa.Table) -> str:
-    """SHA-256 of the rows in Arrow's stream format."""
+def _cast(table: Table, rows: pa.Table) -> pa.Table:
+    """Rows cast to a table's schema and checked for nulls."""
     import pyarrow as pa
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows.combine_chunks())
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    missing = [name for name in table.names if name not in rows.column_names]
+    if missing:
+        raise SchemaError(f"table {table.name}: rows lack the column(s) {', '.join(missing)}")
+    try:
+        rows = rows.select(list(table.names)).cast(table.schema())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise SchemaError(f"table {table.name}: {error}") from error
+    for column in table.columns:
+        if not column.nullable and rows.column(column.name).null_count:
+            raise SchemaError(f"table {table.name}: column {column.name} must not be null")
+    return rows
 
 
-def write_parquet(path: Path, rows: pa.Table) -> None:
-    """Write a Parquet file whole or not at all."""
-    import pyarrow.parquet as pq
+class _PartitionFile:
+    """A Parquet file on its way: staged rows, checked against the declaration of their table as they come.
 
-    staged = _stage(path)
-    pq.write_table(rows, staged, compression="zstd")
-    _settle(staged, path)
+    Its content hash is that of the encoded pages, which are the same for the same rows in the same order, however
+    they were cut into batches; what the rows were made from stands behind the pages and does not count.
+    """
+
+    def __init__(self, table: Table, path: Path):
+        import pyarrow.parquet as pq
+
+        self.table, self.path, self.rows = table, path, 0
+        self.waiting: list[pa.RecordBatch] = []
+        self.waiting_rows = self.waiting_bytes = 0
+        self._schema = table.schema()
+        self._staged: Path | None = _stage(path)
+        self._last: pa.Table | None = None
+        self._writer = pq.ParquetWriter(self._staged, self._schema, compression="zstd")
+
+    def add(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Take more rows. Raises SchemaError where they do not fit or do not come in the order of the key."""
+        import pyarrow as pa
+
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            self.waiting.append(batch)
+            self.waiting_rows += batch.num_rows
+            self.waiting_bytes += batch.nbytes
+            while self.waiting_rows >= ROW_GROUP:
+                rows = pa.Table.from_batches(self.waiting)
+                self._write(rows.slice(0, ROW_GROUP))
+                self._keep(rows.slice(ROW_GROUP).to_batches())
+
+    def flush(self) -> None:
+        """Write what waits for a row group to fill; where it is cut then depends on what else was written."""
+        import pyarrow as pa
+
+        if self.waiting:
+            self._write(pa.Table.from_batches(self.waiting))
+            self._keep([])
+
+    def _keep(self, batches: list[pa.RecordBatch]) -> None:
+        self.waiting = batches
+        self.waiting_rows, self.waiting_bytes = sum(b.num_rows for b in batches), sum(b.nbytes for b in batches)
+
+    def _write(self, rows: pa.Table) -> None:
+        rows = _cast(self.table, rows)
+        _check_order(self.table, rows, self._last)
+        self._last = rows.select(list(self.table.key)).slice(rows.num_rows - 1).combine_chunks()
+        self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP)
+        self.rows += rows.num_rows
+
+    def finish(self, metadata: Mapping[bytes, str]) -> str:
+        """Complete the staged file, with this metadata; the hash of its rows."""
+        if self._staged is None:
+            raise ValueError(f"{self.path} has been settled already")
+        self.flush()
+        with self._staged.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        self._writer.add_key_value_metadata({**metadata, _CONTENT: content})
+        self._writer.close()
+        return content
+
+    def settle(self) -> None:
+        """Make the staged file durable, then visible under its name."""
+        if self._staged is not None:
+            _settle(self._staged, self.path)
+            self._staged = None
+
+    def discard(self) -> None:
+        """Remove what is staged, unless it has been settled."""
+        self._writer.close()
+        if self._staged is not None:
+            self._staged.unlink(missing_ok=True)
+
+
+_MOST_WAITING = 256 << 20  # bytes of rows that wait for their row groups to fill, in all files of an import
+
+
+def _flush_largest(files: Iterable[_PartitionFile]) -> None:
+    """Keep the rows that wait in many half-filled row groups within bounds."""
+    listed = sorted(files, key=lambda f: f.waiting_bytes)
+    while sum(f.waiting_bytes for f in listed) > _MOST_WAITING:
+        listed.pop().flush()
+
+
+@contextmanager
+def _writing(table: Table, path: Path) -> Iterator[_PartitionFile]:
+    file = _PartitionFile(table, path)
+    try:
+        yield file
+    finally:
+        file.discard()
+
+
+def _check_order(table: Table, rows: pa.Table, last: pa.Table | None) -> None:
+    """Raise SchemaError unless each key is greater than the one before; `last` is the one before these rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = rows.select(list(table.key))
+    keys = pa.concat_tables([last, keys]) if last is not None else keys
+    if keys.num_rows < 2 or any(keys.column(name).null_count for name in table.key):
+        return  # nulls in a key: only in small tables, which `conform` has checked
+    greater, equal = pa.scalar(False), pa.scalar(True)
+    for name in table.key:
+        column = keys.column(name).combine_chunks()
+        before, after = column.slice(0, len(column) - 1), column.slice(1)
+        greater = pc.or_(greater, pc.and_(equal, pc.greater(after, before)))
+        equal = pc.and_(equal, pc.equal(after, before))
+    if not pc.all(greater).as_py():
+        raise SchemaError(f"table {table.name}: rows repeat the key {table.key} or do not come in its order")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from hapi_pipeline import engine
 from hapi_pipeline import lake as lake_module
-from hapi_pipeline.lake import Import, ImportedFile, Lake, SchemaError, conform, content_hash
+from hapi_pipeline.lake import Import, ImportedFile, Lake, SchemaError, conform
 from hapi_pipeline.tables import TABLES
 from tests import scenario
 
@@ -72,15 +73,72 @@ def test_the_same_rows_keep_the_files_time_and_other_rows_do_not(lake: Lake) -> 
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_what_memory_holds_under_a_null_does_not_count(n: int) -> None:
+def test_what_memory_holds_under_a_null_does_not_count(lake: Lake, n: int) -> None:
     def rows(rubbish: float) -> pa.Table:
         prices = pa.Array.from_buffers(
             pa.float64(), n, [pa.py_buffer(b"\0"), pa.py_buffer(struct.pack("d", rubbish) * n)]
         )
         return overview(*"abc"[:n]).set_column(3, "price_min", prices)
 
-    table = TABLES["dataset_overview"]
-    assert content_hash(conform(table, rows(1.0))) == content_hash(conform(table, rows(2.0)))
+    assert lake.write("dataset_overview", rows(1.0), OVERVIEW).changed
+    assert not lake.write("dataset_overview", rows(2.0), OVERVIEW).changed
+
+
+@given(cuts=st.lists(st.integers(0, 50), max_size=6), group=st.integers(1, 60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+def test_rows_may_come_in_batches_however_cut(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, cuts: list[int], group: int
+) -> None:
+    monkeypatch.setattr(lake_module, "ROW_GROUP", group)
+    rows = conform(TABLES["dataset_overview"], overview(*(f"{n:02}" for n in range(50))))
+    lake.write("dataset_overview", rows, OVERVIEW)
+    bounds = sorted({0, *cuts, 50})
+    batches = [b for a, z in itertools.pairwise(bounds) for b in rows.slice(a, z - a).to_batches()]
+    assert not lake.write("dataset_overview", batches, OVERVIEW).changed
+    assert lake.read("dataset_overview") == rows
+
+
+@pytest.mark.parametrize("categories", ["ba", "aa", "abb"])
+@pytest.mark.parametrize("group", [1, 2, 10])
+def test_batches_out_of_order_are_refused(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, categories: str, group: int
+) -> None:
+    monkeypatch.setattr(lake_module, "ROW_GROUP", group)
+    lake.write("dataset_overview", overview("old"), OVERVIEW)
+    batches = [b for c in categories for b in conform(TABLES["dataset_overview"], overview(c)).to_batches()]
+    with pytest.raises(SchemaError, match="order"):
+        lake.write("dataset_overview", batches, OVERVIEW)
+    assert lake.read("dataset_overview")["category"].to_pylist() == ["old"]
+    assert not list(lake.root.rglob("*.part"))
+
+
+def test_a_stream_of_an_import_is_split_by_partition_and_staged_whole_or_not_at_all(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake_module, "_MOST_WAITING", 0)  # every batch is written as it comes
+    months = ["2026-01", "2026-02"]
+    rows = scenario.table_of(
+        "job_exports",
+        [
+            {"cohort": months[n % 2], "job_id": f"j{n}", "source_sha256": "f", "source_row": n, "source": "s"}
+            | {"content_id": "c", "assumed_fields": [], "source_file": "f", "imported_at": scenario.NOON}
+            | {"simulated": False}
+            for n in range(6)
+        ],
+    )
+
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from rows.to_batches(max_chunksize=2)
+        raise ValueError("the file ends here")
+
+    with pytest.raises(ValueError, match="ends here"):
+        lake.append_stream("job_exports", "one", failing(), split_by="cohort")
+    assert not [path for path in lake.root.rglob("*") if path.is_file()]
+    staged = lake.append_stream("job_exports", "one", rows.to_batches(max_chunksize=2), split_by="cohort")
+    assert sorted(staged.values()) == [3, 3]
+    assert lake.read("job_exports").num_rows == 0
+    lake.finish_import(Import("one", "jobs", "s", (ImportedFile("f", "f", 6, 0),), "2026-03-01"))
+    assert lake.read("job_exports", {"cohort": months[1]})["source_row"].to_pylist() == [1, 3, 5]
 
 
 def test_the_state_of_a_table_changes_with_its_rows_and_with_nothing_else(lake: Lake) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dagster as dg
 
 from hapi_pipeline.assets.factory import OWNERS, definition_metadata, sql_asset
+from hapi_pipeline.engine import batches
 from hapi_pipeline.tables import TABLES
 
-LEDGERS = ("job_exports", "rubric_exports", "verdict_exports", "quarantine")
+LEDGERS = ("job_exports", "rubric_exports", "verdict_exports", "audit_exports", "quarantine", "job_freezes")
 
 
 def ledger_specs() -> list[dg.AssetSpec]:
@@ -26,5 +27,6 @@ def ledger_specs() -> list[dg.AssetSpec]:
 
 
 def intake_assets(first: str) -> list[dg.AssetsDefinition]:
-    """job_posts and rubrics."""
-    return [sql_asset("job_posts", first), sql_asset("rubrics", first)]
+    """job_posts, which are too many and too long to be held in memory at once, and rubrics."""
+    posts = sql_asset("job_posts", first, lambda hapi, made, scope: batches(hapi.lake, made, scope, scope))
+    return [posts, sql_asset("rubrics", first)]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hapi_pipeline.engine import duckdb_type, open_tables
-from hapi_pipeline.intake.files import OpenFile, open_rows
-from hapi_pipeline.intake.ledger import Rejected, commit_import, import_id, quarantine_rows, shorten
+from hapi_pipeline.engine import duckdb_type, open_tables, parquet, quoted, spilling, stream
+from hapi_pipeline.intake.files import OpenFile, column_name, open_rows
+from hapi_pipeline.intake.ledger import Rejected, commit_import, import_id, quarantine_rows, shorten, storable
 from hapi_pipeline.lake import Import, ImportedFile, Lake
+from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.registry import Benchmark, Source
 from hapi_pipeline.settings import UserError
 from hapi_pipeline.tables import FIELDS, TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAPPED = [
     "job_id",
@@ -54,34 +60,43 @@ class _Mapping:
 def import_jobs(lake: Lake, paths: Sequence[Path], source: Source, benchmark: Benchmark) -> list[Import]:
     """Import job exports; each file counts whole or not at all, and a file seen before changes nothing.
 
-    Raises UserError before anything is written when any of the files cannot be taken.
+    Rows are streamed: memory does not grow with the file. Raises UserError before anything is written when any of the
+    files cannot be taken.
     """
-    if len(paths) > 1:  # a single file is checked before its first row is written anyway
-        for path in paths:
-            with open_rows(path) as opened:
-                _stage(opened, _map(opened, source), source, benchmark, datetime.now(UTC))
-    return [_import_one(lake, path, source, benchmark) for path in paths]
+    now = datetime.now(UTC)
+    if len(paths) == 1:  # it is checked before its first row is written
+        return [_import_one(lake, source, benchmark, (paths[0], now))]
+    distinct: dict[str, tuple[Path, datetime]] = {}
+    order = []
+    for number, path in enumerate(paths):
+        with open_rows(path, source.records) as opened:
+            _mapped(opened, source, now)
+            order.append(opened.sha256)
+            # a later file counts as imported later
+            distinct.setdefault(opened.sha256, (path, now + timedelta(microseconds=number)))
+    work = functools.partial(_import_one, lake, source, benchmark)
+    done = dict(zip(distinct, in_threads(work, distinct.values(), _AT_ONCE), strict=True))
+    return [done[sha256] for sha256 in order]
 
 
-def _import_one(lake: Lake, path: Path, source: Source, benchmark: Benchmark) -> Import:
-    with open_rows(path) as opened:
+_AT_ONCE = 2  # files: while one is being written, SQL works on the other
+
+
+def _import_one(lake: Lake, source: Source, benchmark: Benchmark, file: tuple[Path, datetime]) -> Import:
+    path, now = file
+    with open_rows(path, source.records) as opened:
         if done := lake.imported("jobs", source.name).get(opened.sha256):
             return done
         number = import_id("jobs", source.name, opened.sha256)
-        now = datetime.now(UTC)
-        mapping = _map(opened, source)
-        _stage(opened, mapping, source, benchmark, now)
+        mapping, sql = _mapped(opened, source, now)
+        sorting = _Sorting(benchmark.first_cohort, f"{now:%Y-%m}")
+        try:
+            staged = lake.append_stream(
+                "job_exports", number, map(sorting.good, stream(opened.connection, sql)), split_by="cohort"
+            )
+        except _duckdb_error() as error:
+            raise _does_not_work(opened, source, error) from error
         rejected = [Rejected(b.row, None, b.value, "bad_row", b.message) for b in opened.bad_rows]
-        rejected += _rejected(opened)
-        cohorts = [c for (c,) in opened.connection.execute("SELECT DISTINCT cohort FROM good ORDER BY 1").fetchall()]
-        touched = sorted({*cohorts, *_months_left(opened, lake)})
-        total = 0
-        for cohort in cohorts:
-            rows = opened.connection.sql(
-                "SELECT * FROM good WHERE cohort = $cohort ORDER BY source_row", params={"cohort": cohort}
-            ).to_arrow_table()
-            lake.append("job_exports", number, rows, {"cohort": cohort})
-            total += rows.num_rows
         return commit_import(
             lake,
             Import(
@@ -89,24 +104,76 @@ def _import_one(lake: Lake, path: Path, source: Source, benchmark: Benchmark) ->
                 kind="jobs",
                 source=source.name,
                 imported_at=now.isoformat(),
-                cohorts=tuple(touched),
-                files=(ImportedFile(path.name, opened.sha256, total, len(rejected)),),
+                cohorts=tuple(sorted(sorting.cohorts | _months_left(lake, list(staged)))),
+                files=(
+                    ImportedFile(path.name, opened.sha256, sum(staged.values()), len(rejected) + len(sorting.rejected)),
+                ),
                 missing_columns=mapping.missing,
                 unmapped_columns=mapping.unmapped,
+                columns=opened.columns,
+                replaced=opened.replaced,
             ),
-            quarantine_rows("jobs", path.name, opened.sha256, now, rejected),
+            quarantine_rows("jobs", path.name, opened.sha256, now, [*rejected, *sorting.rejected]),
         )
 
 
-def _months_left(opened: OpenFile, lake: Lake) -> list[str]:
+class _Sorting:
+    """Parts rows with an id and a month in range from the others, which it keeps with the reason."""
+
+    def __init__(self, first: str, last: str):
+        self.first, self.last = first, last
+        self.cohorts: set[str] = set()
+        self.rejected: list[Rejected] = []
+
+    def good(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The good rows of a batch."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        month = rows.column("cohort")
+        in_range = pc.and_(pc.greater_equal(month, self.first), pc.less_equal(month, self.last))
+        is_good = pc.fill_null(pc.and_(pc.is_valid(rows.column("job_id")), in_range), False)
+        good = rows
+        if not pc.all(is_good).as_py():
+            good = rows.filter(is_good)
+            bad = pa.Table.from_batches([rows]).select(["source_row", "job_id", "cohort"]).filter(pc.invert(is_good))
+            self.rejected += [_rejection(**row) for row in bad.to_pylist()]
+        self.cohorts |= set(pc.unique(good.column("cohort")).to_pylist())
+        return good
+
+
+def _rejection(source_row: int, job_id: str | None, cohort: str | None) -> Rejected:
+    """Why a row is not taken in."""
+    if job_id is None:
+        return Rejected(source_row, "job_id", None, "missing_job_id", "The row has no job id.")
+    if cohort is None:
+        return Rejected(
+            source_row,
+            "completed_at",
+            None,
+            "no_date",
+            "The row has no readable date, so it belongs to no month; write dates as "
+            "YYYY-MM-DD or map one in the source definition.",
+        )
+    return Rejected(
+        source_row,
+        "completed_at",
+        cohort,
+        "cohort_out_of_range",
+        "The month lies in the future or before cohorts.first in benchmark.yaml.",
+    )
+
+
+def _months_left(lake: Lake, staged: list[Path]) -> set[str]:
     """The months in which rows imported earlier have these jobs: a newer row may take a job out of its month."""
-    open_tables(opened.connection, lake, ["job_exports"])
-    return [
-        c
-        for (c,) in opened.connection.execute(
-            "SELECT DISTINCT cohort FROM job_exports SEMI JOIN good USING (job_id)"
+    if not staged:
+        return set()
+    with spilling() as connection:
+        open_tables(connection, lake, ["job_exports"])
+        found = connection.execute(
+            f"SELECT DISTINCT cohort FROM job_exports SEMI JOIN {parquet(staged)} USING (job_id)"  # noqa: S608
         ).fetchall()
-    ]
+    return {cohort for (cohort,) in found}
 
 
 def _map(opened: OpenFile, source: Source) -> _Mapping:
@@ -163,69 +230,74 @@ def columns_named(sql: str, where: str) -> list[str]:
     return list(dict.fromkeys(c.name for c in tree.find_all(exp.Column) if c.name not in within))
 
 
-def _stage(opened: OpenFile, mapping: _Mapping, source: Source, benchmark: Benchmark, now: datetime) -> None:
-    """Make the tables `mapped` (all rows), and `good` (rows with an id and a month in range)."""
-    connection = opened.connection
-    import duckdb
+def _mapped(opened: OpenFile, source: Source, now: datetime) -> tuple[_Mapping, str]:
+    """A source definition held against a file, and the SELECT of all its rows as rows of job_exports.
 
-    for column in mapping.missing:
-        connection.execute(f'ALTER TABLE export ADD COLUMN "{column.replace(chr(34), chr(34) * 2)}" VARCHAR')
+    In that SELECT cohort and job_id may still be null. Raises UserError where the file cannot be taken.
+    """
+    mapping = _map(opened, source)
+    sql = _select(opened, mapping, source, now)
+    try:
+        opened.connection.execute(f"PREPARE mapped AS {sql}")
+    except _duckdb_error() as error:
+        raise _does_not_work(opened, source, error) from error
+    _check_required(opened, mapping, source)
+    return mapping, sql
+
+
+def _select(opened: OpenFile, mapping: _Mapping, source: Source, now: datetime) -> str:
     typed, assumed_where = [], []
     for name in MAPPED:
-        value = _typed(name, mapping.expressions.get(name, "NULL"))
+        given = mapping.expressions.get(name, "NULL")
+        value = _typed(name, given)
         if name in mapping.assumed:
             fallback = _typed(name, mapping.assumed[name])
             # what stands there but cannot be read is unknown; only what the export leaves empty may be vouched for
-            given = mapping.expressions.get(name, "NULL")
             empty = f"nullif(trim(({given})::VARCHAR), '') IS NULL"
             assumed_where.append(f"CASE WHEN {empty} AND ({fallback}) IS NOT NULL THEN '{name}' END")
             value = f"CASE WHEN {empty} THEN {fallback} ELSE {value} END"
         typed.append(f'{value} AS "{name}"')
-    extra = ", ".join(f"""'{c.replace("'", "''")}', "{c.replace('"', '""')}\"""" for c in mapping.unmapped)
+    absent = "".join(f", NULL::VARCHAR AS {column_name(column)}" for column in mapping.missing)
+    extra = ", ".join(f"{quoted(column)}, {column_name(column)}" for column in mapping.unmapped)
     assumed = f"list_filter([{', '.join(assumed_where)}], lambda field: field IS NOT NULL)" if assumed_where else "[]"
-    try:
-        connection.execute(
-            f"CREATE TEMP TABLE typed AS SELECT _row AS source_row, {assumed}::VARCHAR[] AS assumed_fields, "  # noqa: S608
-            f"{f'json_object({extra})::VARCHAR' if extra else 'NULL::VARCHAR'} AS extra, {', '.join(typed)} FROM export"
+    facts = {
+        "source": quoted(source.name),
+        "source_file": quoted(storable(opened.path.name)),
+        "source_sha256": quoted(opened.sha256),
+        "imported_at": f"{quoted(now.isoformat())}::TIMESTAMPTZ",
+        "simulated": str(source.simulated),
+    }
+    return f"""
+        WITH typed AS (
+            SELECT _row AS source_row, {assumed}::VARCHAR[] AS assumed_fields,
+                   {f"json_object({extra})::VARCHAR" if extra else "NULL::VARCHAR"} AS extra, {", ".join(typed)}
+            FROM (SELECT *{absent} FROM export)
+        ), mapped AS (
+            SELECT * REPLACE (
+                       CASE WHEN client_id IS NOT NULL THEN left(sha256('client:' || client_id), 16) END AS client_id
+                   ),
+                   strftime(coalesce(completed_at, started_at, posted_at), '%Y-%m') AS cohort,
+                   {", ".join(f"{value} AS {name}" for name, value in facts.items())}
+            FROM typed
+        ), identified AS (
+            SELECT *, left(sha256(concat_ws(chr(31), coalesce(client_id, ''), coalesce(title, ''),
+                                            coalesce(description, ''), coalesce(price_usd::VARCHAR, ''))), 24)
+                      AS content_id
+            FROM mapped
         )
-    except duckdb.Error as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"Source {source.name} does not work on {opened.path.name}: {reason}") from error
-    _check_required(opened, mapping, source)
-    connection.execute(
-        """
-        CREATE TEMP TABLE mapped AS
-        SELECT * REPLACE (
-                   CASE WHEN client_id IS NOT NULL THEN left(sha256('client:' || client_id), 16) END AS client_id
-               ),
-               strftime(coalesce(completed_at, started_at, posted_at), '%Y-%m') AS cohort,
-               left(sha256(concat_ws(chr(31), coalesce(client_id, ''), coalesce(title, ''), coalesce(description, ''),
-                                     coalesce(price_usd::VARCHAR, ''))), 24) AS content_id,
-               $source AS source, $file AS source_file, $sha AS source_sha256, $now::TIMESTAMPTZ AS imported_at,
-               $simulated AS simulated
-        FROM typed
-        """,
-        {
-            "source": source.name,
-            "file": opened.path.name,
-            "sha": opened.sha256,
-            "now": now,
-            "simulated": source.simulated,
-        },
-    )
-    columns = ", ".join(TABLES["job_exports"].names)
-    connection.execute(
-        f"CREATE TEMP TABLE good AS SELECT {columns} FROM mapped "  # noqa: S608
-        "WHERE job_id IS NOT NULL AND cohort BETWEEN $first AND $last",
-        {"first": benchmark.first_cohort, "last": f"{now:%Y-%m}"},
-    )
-    connection.execute(
-        """
-        CREATE TEMP VIEW rejected AS
-        SELECT source_row, job_id, cohort, completed_at FROM mapped
-        WHERE source_row NOT IN (SELECT source_row FROM good) ORDER BY source_row
-        """
-    )
+        SELECT {", ".join(TABLES["job_exports"].names)} FROM identified
+    """  # noqa: S608
+
+
+def _does_not_work(opened: OpenFile, source: Source, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0]
+    return UserError(f"Source {source.name} does not work on {opened.path.name}: {reason}")
+
+
+def _duckdb_error() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error
 
 
 def _check_required(opened: OpenFile, mapping: _Mapping, source: Source) -> None:
@@ -233,7 +305,9 @@ def _check_required(opened: OpenFile, mapping: _Mapping, source: Source) -> None
     for field, column in mapping.incomplete.items():
         if field in _required(source):
             value = _typed(field, mapping.expressions[field])
-            (there,) = opened.connection.execute(f"SELECT count({value}) FROM export").fetchall()[0]  # noqa: S608
+            lacking = "".join(f", NULL::VARCHAR AS {column_name(c)}" for c in mapping.missing)
+            sql = f"SELECT count({value}) FROM (SELECT *{lacking} FROM export)"  # noqa: S608
+            (there,) = opened.connection.execute(sql).fetchall()[0]
             if not there:
                 raise _lacks(opened, source, column, field)
 
@@ -253,33 +327,3 @@ def _typed(name: str, sql: str) -> str:
     if kind == "timestamp":  # what lies beyond can be written as no date
         return f"CASE WHEN {value} BETWEEN '0001-01-01'::TIMESTAMPTZ AND '9999-12-30'::TIMESTAMPTZ THEN {value} END"
     return value
-
-
-def _rejected(opened: OpenFile) -> list[Rejected]:
-    """The rows without an id or without a month in range, with the reason."""
-    rejected = []
-    for row, job_id, cohort, _ in opened.connection.execute("SELECT * FROM rejected").fetchall():
-        if job_id is None:
-            rejected.append(Rejected(row, "job_id", None, "missing_job_id", "The row has no job id."))
-        elif cohort is None:
-            rejected.append(
-                Rejected(
-                    row,
-                    "completed_at",
-                    None,
-                    "no_date",
-                    "The row has no readable date, so it belongs to no month; write dates as "
-                    "YYYY-MM-DD or map one in the source definition.",
-                )
-            )
-        else:
-            rejected.append(
-                Rejected(
-                    row,
-                    "completed_at",
-                    cohort,
-                    "cohort_out_of_range",
-                    "The month lies in the future or before cohorts.first in benchmark.yaml.",
-                )
-            )
-    return rejected
