@@ -14,6 +14,7 @@ from hapi_pipeline.assets.intake import intake_assets, ledger_specs
 from hapi_pipeline.assets.results import results_assets
 from hapi_pipeline.assets.rounds import round_assets
 from hapi_pipeline.automation import followers, monthly_refresh
+from hapi_pipeline.checks.drift import drift_checks
 from hapi_pipeline.checks.expectations import benchmark_jobs_quality
 from hapi_pipeline.checks.reconcile import reconciliation_checks
 from hapi_pipeline.registry import Registry
@@ -65,7 +66,7 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
             *round_assets(first),
             *results_assets(first),
         ],
-        asset_checks=[*reconciliation_checks(), benchmark_jobs_quality],
+        asset_checks=[*reconciliation_checks(), *drift_checks(), benchmark_jobs_quality],
         jobs=[curate, evaluate, summarise, quality],
         schedules=[monthly_refresh(curate)],
         sensors=followers(curate, evaluate, summarise, quality),

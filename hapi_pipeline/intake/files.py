@@ -1,7 +1,8 @@
 """Opens a file from outside as rows of text, whatever form it arrives in.
 
-CSV, JSON lines and Parquet, each also gzipped, are recognised by content. Every column arrives as text (VARCHAR),
-nested values as JSON, the empty text as null, so that a source definition means the same for every form.
+CSV, JSON (lines, arrays, nested documents), feeds (RSS, Atom) and Parquet, each also gzipped, are recognised by
+content. Every column arrives as text (VARCHAR), nested values as JSON, the empty text as null, so that a source
+definition means the same for every form.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,19 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hapi_pipeline.engine import connect
+from hapi_pipeline.engine import SPILLING, connect, quoted
+from hapi_pipeline.intake.documents import feed_to_lines, is_one_document, json_to_lines, looks_like_feed
 from hapi_pipeline.settings import UserError
 
 if TYPE_CHECKING:
     import duckdb
 
-Form = Literal["csv", "jsonl", "parquet", "xlsx"]
+Form = Literal["csv", "jsonl", "json", "xml", "parquet", "xlsx"]
 _LOOK = 1 << 16
 _MAX_UNPACKED = 64 << 30  # bytes; more than this out of one gzip file is an attack or a mistake
 _MAX_RATIO = 2000
 _MAX_LINE = 64 << 20
 _KEPT = 4000  # characters of a row that could not be read
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
+_NO_UTF8 = re.compile("[\udc80-\udcff]+")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class OpenFile:
     sha256: str
     columns: tuple[str, ...]
     bad_rows: tuple[BadRow, ...]
+    replaced: int = 0
+    """Sequences of bytes that are no UTF-8 in a file that is; the replacement character U+FFFD stands for each."""
 
 
 def check_readable(path: Path) -> None:
@@ -89,25 +96,33 @@ def recognise(path: Path) -> Form:
     text = head.removeprefix(b"\xef\xbb\xbf").strip()
     if not text:
         raise UserError(f"{path.name} holds nothing but blanks; expected CSV, JSON lines or Parquet.")
-    if text[:1] == b"[":
-        raise UserError(f"{path.name} holds one JSON array; write each of its objects on a line of its own.")
-    return "jsonl" if text[:1] == b"{" else "csv"
+    if looks_like_feed(text):
+        return "xml"
+    if text[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path.name} is a web page; expected CSV, JSON, Parquet or a feed.")
+    if text[:1] not in (b"{", b"["):
+        return "csv"
+    return "json" if is_one_document(text) else "jsonl"
 
 
 @contextmanager
-def open_rows(path: Path) -> Iterator[OpenFile]:
-    """Open a file as the table `export`. Raises UserError in one sentence when it cannot be read."""
+def open_rows(path: Path, records: str | None = None) -> Iterator[OpenFile]:
+    """Open a file as the table `export`; `records` is where a JSON document has its records.
+
+    Raises UserError in one sentence when it cannot be read.
+    """
     check_readable(path)
     sha = sha256_of(path)
     with tempfile.TemporaryDirectory(prefix="hapi-") as scratch:
         unpacked = _unpacked(path, Path(scratch))
         form = recognise(unpacked)
-        text = _as_utf8(unpacked, Path(scratch)) if form in ("csv", "jsonl") else unpacked
-        with connect({"temp_directory": scratch}) as connection:
+        text, replaced = _as_utf8(unpacked, Path(scratch)) if form in ("csv", "jsonl", "json") else (unpacked, 0)
+        text, form = _as_lines(text, form, path.name, Path(scratch), records)
+        with connect({**SPILLING, "temp_directory": scratch}) as connection:
             columns, bad = _load(connection, text, form, path.name, Path(scratch))
             if not connection.execute("SELECT count(*) FROM export").fetchall()[0][0] and not bad:
                 raise UserError(f"{path.name} has a header but no rows.")
-            yield OpenFile(connection, path, sha, tuple(columns), tuple(bad))
+            yield OpenFile(connection, path, sha, tuple(columns), tuple(bad), replaced)
 
 
 def _unpacked(path: Path, scratch: Path) -> Path:
@@ -153,48 +168,61 @@ def _load(
 
 
 def _load_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    source = f"read_parquet({_text(path)})"
+    source = f"read_parquet({quoted(path)})"
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608
     nested = ("STRUCT", "MAP", "[", "UNION", "JSON")
     shown = [
-        f"to_json({_name(c)})::VARCHAR AS {_name(c)}"
+        f"to_json({column_name(c)})::VARCHAR AS {column_name(c)}"
         if any(mark in str(kind) for mark in nested)
-        else f"nullif({_name(c)}::VARCHAR, '') AS {_name(c)}"
+        else f"nullif({column_name(c)}::VARCHAR, '') AS {column_name(c)}"
         for c, kind, *_ in described
     ]
-    connection.execute(
-        f"CREATE TEMP TABLE export AS SELECT row_number() OVER () AS _row, {', '.join(shown)} FROM {source}"  # noqa: S608
-    )
-    return [c for c, *_ in described]
+    columns = [c for c, *_ in described]
+    if "file_row_number" in {c.casefold() for c in columns}:
+        number = "row_number() OVER ()"
+    else:
+        number, source = "file_row_number + 1", f"read_parquet({quoted(path)}, file_row_number=true)"
+    connection.execute(f"CREATE TEMP VIEW export AS SELECT {number} AS _row, {', '.join(shown)} FROM {source}")  # noqa: S608
+    return columns
 
 
 def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list[str], list[BadRow]]:
     connection.execute(
-        "CREATE TEMP TABLE lines AS SELECT row_number() OVER () AS _row, line FROM "  # noqa: S608
-        f"read_csv({_text(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, "
-        f"delim='\x01', quote='', escape='', max_line_size={_MAX_LINE}, strict_mode=false)"
+        f"""
+        CREATE TEMP TABLE lines AS
+        SELECT _row, line, CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END AS is_object
+        FROM (
+            SELECT row_number() OVER () AS _row, line FROM
+            read_csv({quoted(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, delim='\x01',
+                     quote='', escape='', max_line_size={_MAX_LINE}, strict_mode=false)
+        ) WHERE trim(line) <> ''
+        """  # noqa: S608
     )
-    connection.execute("DELETE FROM lines WHERE line IS NULL OR trim(line) = ''")
-    no_object = "CASE WHEN json_valid(line) THEN json_type(line) <> 'OBJECT' ELSE true END"
     bad = connection.execute(
-        f"SELECT _row, left(line, {_KEPT}) FROM lines WHERE {no_object} ORDER BY 1"  # noqa: S608
+        f"SELECT _row, left(line, {_KEPT}) FROM lines WHERE NOT is_object ORDER BY 1"  # noqa: S608
     ).fetchall()
-    connection.execute(f"DELETE FROM lines WHERE {no_object}")  # noqa: S608
     keys = connection.execute(
-        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines) GROUP BY key ORDER BY min(_row), key"
+        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, _row FROM lines WHERE is_object) "
+        "GROUP BY key ORDER BY min(_row), key"
     ).fetchall()
     spelled: dict[str, list[str]] = {}  # SQL takes names that differ in case alone for the same
     for (key,) in keys:
         spelled.setdefault(key.casefold(), []).append(key)
     columns = unique_names([spellings[0] for spellings in spelled.values()])
+    place = {key: number for number, (key,) in enumerate(keys, 1)}
     shown = "".join(
-        f", coalesce({', '.join(_json_text(key) for key in spellings)}) AS {_name(column)}"
+        f""", coalesce({", ".join(f"nullif(cells[{place[key]}], '')" for key in spellings)}) AS {column_name(column)}"""
         for column, spellings in zip(columns, spelled.values(), strict=True)
     )
+    # all cells at once: asking for them one by one would parse the line as often
+    pointers = ", ".join(quoted(_json_pointer(key)) for key in place) or "'/'"
     connection.execute(
-        f"CREATE TEMP TABLE export AS SELECT _row{shown} FROM lines ORDER BY _row"  # noqa: S608
+        f"""
+        CREATE TEMP VIEW export AS SELECT _row{shown} FROM (
+            SELECT _row, json_extract_string(line, [{pointers}]) AS cells FROM lines WHERE is_object
+        )
+        """  # noqa: S608
     )
-    connection.execute("DROP TABLE lines")
     return columns, [BadRow(row, text, "This line is not a JSON object.") for row, text in bad]
 
 
@@ -214,7 +242,10 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) 
         f"SELECT line - {header.skip + 1}, left(any_value(csv_line), {_KEPT}), any_value(error_message) "  # noqa: S608
         "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
-    shown = "".join(f", nullif({_name(c)}, '') AS {_name(c)}" for c in header.columns)
+    shown = "".join(f", nullif({column_name(c)}, '') AS {column_name(c)}" for c in header.columns)
+    if not rejects:
+        connection.execute(f"CREATE TEMP VIEW export AS SELECT _row{shown} FROM loaded")  # noqa: S608
+        return list(header.columns), []
     # rows keep the numbers that they have in the file, those that could not be read included
     connection.execute(
         "CREATE TEMP TABLE unread AS SELECT unnest($rows::BIGINT[]) AS number",
@@ -222,7 +253,7 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) 
     )
     connection.execute(
         f"""
-        CREATE TEMP TABLE export AS
+        CREATE TEMP VIEW export AS
         WITH numbers AS (
             SELECT number, row_number() OVER (ORDER BY number) AS nth
             FROM range(1, (SELECT count(*) FROM loaded) + {len(rejects)} + 1) r(number)
@@ -231,7 +262,6 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) 
         SELECT number AS _row{shown} FROM loaded JOIN numbers ON nth = _row ORDER BY number
         """  # noqa: S608
     )
-    connection.execute("DROP TABLE loaded")
     bad = [BadRow(row, text or "", message.splitlines()[0]) for row, text, message in rejects]
     return list(header.columns), bad
 
@@ -261,11 +291,11 @@ def _header(path: Path) -> _Header:
 
 
 def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header) -> None:
-    columns = ", ".join(f"{_text(c)}: 'VARCHAR'" for c in header.columns)
+    columns = ", ".join(f"{quoted(c)}: 'VARCHAR'" for c in header.columns)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE loaded AS SELECT row_number() OVER () AS _row, * FROM "  # noqa: S608
-        f"read_csv({_text(path)}, auto_detect=false, header=true, skip={header.skip}, columns={{{columns}}}, "
-        f"delim={_text(header.delimiter)}, quote='\"', escape='\"', max_line_size={_MAX_LINE}, "
+        f"read_csv({quoted(path)}, auto_detect=false, header=true, skip={header.skip}, columns={{{columns}}}, "
+        f"delim={quoted(header.delimiter)}, quote='\"', escape='\"', max_line_size={_MAX_LINE}, "
         "store_rejects=true)"
     )
 
@@ -313,18 +343,46 @@ def _cell(value: object) -> str | None:
     return str(value) if value not in ("", None) else None
 
 
-def _as_utf8(path: Path, scratch: Path) -> Path:
-    """The file itself when it is UTF-8, else a copy of it in UTF-8 in the scratch folder."""
+def _as_lines(path: Path, form: Form, name: str, scratch: Path, records: str | None) -> tuple[Path, Form]:
+    """A document as JSON lines in the scratch folder; any other file as it is."""
+    goal = scratch / "lines"
+    if form == "xml":
+        feed_to_lines(path, goal, name)
+    elif form == "json" or (form == "jsonl" and records):
+        json_to_lines(path, goal, name, records)
+    else:
+        return path, form
+    return goal, "jsonl"
+
+
+def _as_utf8(path: Path, scratch: Path) -> tuple[Path, int]:
+    """The file in UTF-8, by a copy in the scratch folder if need be, and how many bad sequences were replaced in it.
+
+    One bad byte does not make a UTF-8 file another: only where more sequences are bad than good is it taken for
+    Windows-1252, which is what spreadsheet programs write where they do not write UTF-8.
+    """
     with path.open("rb") as file:
         mark = file.read(2)
-    encoding = "utf-16" if mark in _UTF16_MARKS else "utf-8"
-    if encoding == "utf-8" and _decodes(path, "utf-8"):
-        return path
-    if encoding == "utf-8":
-        encoding = "cp1252"  # what spreadsheet programs write where they do not write UTF-8
     goal = scratch / "utf8"
-    _rewrite(path, goal, encoding=encoding, newline="")
-    return goal
+    if mark in _UTF16_MARKS:
+        _rewrite(path, goal, encoding="utf-16", newline="")
+        return goal, 0
+    good, bad = _sequences(path)
+    if not bad:
+        return path, 0
+    _rewrite(path, goal, encoding="cp1252" if bad > good else "utf-8", newline="")
+    return goal, 0 if bad > good else bad
+
+
+def _sequences(path: Path) -> tuple[int, int]:
+    """How many characters beyond ASCII a file holds if it is UTF-8, and how many runs of bytes are no UTF-8."""
+    good = bad = 0
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        while block := file.read(1 << 20):
+            if not block.isascii():
+                good += len(_BEYOND_ASCII.findall(block))
+                bad += len(_NO_UTF8.findall(block))
+    return good, bad
 
 
 def _rewrite(path: Path, goal: Path, *, encoding: str, newline: str | None) -> None:
@@ -337,25 +395,11 @@ def _rewrite(path: Path, goal: Path, *, encoding: str, newline: str | None) -> N
             out.write(block)
 
 
-def _decodes(path: Path, encoding: str) -> bool:
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            while file.read(1 << 20):
-                pass
-    except UnicodeDecodeError:
-        return False
-    return True
+def _json_pointer(key: str) -> str:
+    """The JSON pointer to a key: in a path, `*` and the empty key mean other things."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def _json_text(key: str) -> str:
-    """SQL for the value of a key as text, by a JSON pointer: in a path, `*` and the empty key mean other things."""
-    pointer = "/" + key.replace("~", "~0").replace("/", "~1")
-    return f"nullif(json_extract_string(line, {_text(pointer)}), '')"
-
-
-def _name(column: str) -> str:
+def column_name(column: str) -> str:
+    """The name of a column as SQL writes it."""
     return '"' + column.replace('"', '""') + '"'
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
