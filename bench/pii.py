@@ -1,11 +1,16 @@
 """Recall, precision and false positives of the personal data scan, beside presidio's pattern recognisers.
 
     python -m bench.pii [labelled.jsonl] [--misses]
+    python -m bench.pii --posts posts.csv --column title [--show]
 
 The labelled file has one JSON object a line: `text`, `has_pii`, `types` (label names), `kind`, `source` and
 `scope`: `text` (the label is about the whole text), `type` (only about the named type), `weak` (nothing but
 organisations, places, dates and the like, which are not personal data here), `lenient` (phone groupings that
 only a lenient matcher takes). A text counts as found for a label when the scan finds that type in it.
+With `--posts`, posts without labels (CSV, JSON lines or Parquet) are scanned instead: how many findings of each
+type, how many posts each decision gets and, with `--show`, each finding with the words around it, to be looked at on
+this machine only.
+
 Presidio runs when it is installed, with a blank spaCy pipeline, so that only its patterns speak. Needs no
 network.
 """
@@ -13,6 +18,7 @@ network.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import time
@@ -24,7 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hapi_pipeline.curation.pii import decide, scan_texts
+from hapi_pipeline.curation.pii import REJECT_THRESHOLD, Finding, decide, scan_texts
 
 DEFAULT = Path(__file__).parents[2] / "shared" / "real" / "pii" / "pii_labelled.jsonl"
 GOAL_TYPES = ("email", "phone", "card", "iban", "us_ssn", "ip_address")
@@ -202,6 +208,48 @@ def print_misses(console: Console, rows: list[Row], found: Found) -> None:
             console.print({"missed": missed, "wrong": wrong, "kind": row["kind"], "text": row["text"][:160]})
 
 
+def read_column(path: Path, column: str) -> list[str]:
+    """One column of a file of posts; empty cells are left out."""
+    import pandas
+
+    readers: dict[str, Callable[..., Any]] = {".csv": pandas.read_csv, ".parquet": pandas.read_parquet}
+    frame = readers.get(path.suffix, functools.partial(pandas.read_json, lines=True))(path)
+    if column not in frame.columns:
+        raise SystemExit(f"{path.name} has no column {column!r}; it has {', '.join(map(str, frame.columns))}.")
+    return [str(value) for value in frame[column].dropna()]
+
+
+def post_table(findings: list[list[Finding]]) -> Table:
+    """Findings and posts by type."""
+    table = Table(title=f"{len(findings)} posts")
+    for column in ("type", "findings", "below threshold", "posts"):
+        table.add_column(column, justify="left" if column == "type" else "right")
+    for kind in sorted({f.type for of_post in findings for f in of_post}):
+        scores = [f.score for of_post in findings for f in of_post if f.type == kind]
+        weak = sum(score < REJECT_THRESHOLD for score in scores)
+        posts = sum(any(f.type == kind for f in of_post) for of_post in findings)
+        table.add_row(kind, str(len(scores)), str(weak), str(posts))
+    return table
+
+
+def in_context(text: str, finding: Finding) -> str:
+    """The finding between marks with some words around it; control characters of the text never reach the terminal."""
+    before, value = text[max(0, finding.start - 40) : finding.start], text[finding.start : finding.end]
+    shown = f"{before}>>{value}<<{text[finding.end : finding.end + 40]}"
+    return "".join(char if char.isprintable() else " " for char in shown)
+
+
+def scan_posts(console: Console, path: Path, column: str, show: bool) -> None:
+    texts = read_column(path, column)
+    findings = scan_texts(texts)
+    console.print(post_table(findings))
+    console.print("decisions:", dict(Counter(decide(of_post) for of_post in findings)))
+    for text, of_post in zip(texts, findings, strict=True) if show else ():
+        for finding in of_post:
+            line = f"{finding.type} {finding.score:.2f} {in_context(text, finding)}"
+            console.print(line, markup=False, highlight=False)
+
+
 def timed(console: Console, name: str, run: Callable[[Sequence[str]], Found], texts: Sequence[str]) -> Found:
     run(texts[:5])
     started = time.perf_counter()
@@ -217,8 +265,14 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument(
         "--misses", action="store_true", help="also print the texts that were missed or wrongly flagged"
     )
+    parser.add_argument("--posts", type=Path, help="scan the posts of this file instead: CSV, JSON lines or Parquet")
+    parser.add_argument("--column", default="description", help="the column of --posts to scan (default: description)")
+    parser.add_argument("--show", action="store_true", help="print each finding of --posts with the words around it")
     options = parser.parse_args(None if arguments is None else list(arguments))
     console = Console(width=150)
+    if options.posts:
+        scan_posts(console, options.posts, options.column, options.show)
+        return 0
     if not options.labelled.exists():
         console.print(f"No labelled file at {options.labelled}: name one as the first argument.")
         return 1

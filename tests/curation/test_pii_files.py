@@ -130,3 +130,34 @@ def test_unreadable_files_are_told_in_one_sentence(tmp_path: Path, name: str, co
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be read: No such file"):
         list(scan_file(tmp_path / "gone.csv"))
+
+
+def test_a_long_file_is_scanned_in_order_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hapi_pipeline.curation.pii.files._BATCH_ROWS", 5)
+    monkeypatch.setattr("hapi_pipeline.curation.pii.files._LEAST_BATCHES", 3)
+    path = tmp_path / "posts.jsonl"
+    path.write_text("".join(json.dumps({"text": MAIL if n % 3 == 0 else CLEAN}) + "\n" for n in range(88)))
+    reports = list(scan_file(path))
+    assert [report["row"] for report in reports] == list(range(88))
+    assert [report["decision"] for report in reports] == ["keep" if n % 3 else "reject" for n in range(88)]
+
+
+@pytest.mark.parametrize("least", [3, 1000])
+def test_rows_before_an_unreadable_one_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr("hapi_pipeline.curation.pii.files._BATCH_ROWS", 5)
+    monkeypatch.setattr("hapi_pipeline.curation.pii.files._LEAST_BATCHES", least)
+    path = tmp_path / "posts.jsonl"
+    path.write_text('{"text": "tea"}\n' * 23 + "{\n")
+    reports = scan_file(path)
+    assert [next(reports)["row"] for _ in range(23)] == list(range(23))
+    with pytest.raises(ValueError, match=r"Line 24 of posts\.jsonl is not JSON"):
+        next(reports)
+
+
+def test_long_texts_make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hapi_pipeline.curation.pii.files._BATCH_CHARACTERS", 10)
+    from hapi_pipeline.curation.pii import files
+
+    assert list(files._batches(iter(["x" * 8, "y" * 8, "z", "w"]))) == [["x" * 8, "y" * 8], ["z", "w"]]

@@ -25,10 +25,21 @@ _KEYS = (
     r"\b[0-9]{8,10}:AA[A-Za-z0-9_\-]{33}",
     r"(?i)\b[a-z][a-z0-9+.\-]{1,16}://[^\s/:@\"'<>]{1,64}:[^\s/@\"'<>]{3,64}@[^\s/]",
 )
-_KEY_PATTERNS = tuple(pattern(source) for source in _KEYS)
+# How keys begin: most texts that talk of passwords have none of it.
+_KEY_TRIGGERS = (
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{4}",
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|(?:sk|rk)_live_|sk-|xox[abprs]-|AIza|SG\.|npm_|hf_|eyJ)[A-Za-z0-9_\-]",
+    r"-----BEGIN ",
+    r"\b[0-9]{8,10}:AA",
+    r"://[^\s/:@\"'<>]+:[^\s/@\"'<>]+@",
+)
+_A_KEY = pattern("|".join(_KEY_TRIGGERS))
+_KEY_PATTERNS = tuple(pattern(source, needs=_A_KEY) for source in _KEYS)
 
 _SECRET_WORD = r"(?:pass(?:word|wort|wd|code| ?phrase)|pwd|contrase[nñ]a|mot de passe|senha|parola)"  # noqa: S105
-_PASSWORD = rf"(?i)({_SECRET_WORD})\s{{0,2}}(?:[:=]|\bis\b)\s{{0,2}}[\"'`]?([^\s\"'`,;<>]{{4,64}})"
+_PASSWORD = (
+    rf"(?i)(?:({_SECRET_WORD})\s{{0,2}}(?:[:=]|\bis\b)|\b(?:pass|pw)\s?[:=])\s{{0,2}}[\"'`]?([^\s\"'`,;<>]{{4,64}})"
+)
 _LOGIN = (
     rf"(?i)\b(?:user ?name|user|login|log in|usuario)\b[\s:=]{{1,4}}([^\s,;]{{2,64}})"
     rf"[\s,;/|]{{1,4}}(?:and )?{_SECRET_WORD}[\s:=]{{1,4}}([^\s,;]{{3,64}})"
@@ -66,7 +77,7 @@ def _find_secrets(page: Page) -> Iterator[Finding]:
             if not _DUMMY_LOGIN.search(match.group()):
                 yield Finding("secret", match.start(), match.end(), 0.95)
     for match in page.matches(_PASSWORD_PATTERN):
-        if _looks_like_password(match.group(2)):
+        if _looks_like_password(match.group(2)) and (match.group(1) or _is_mixed(match.group(2))):
             yield Finding("secret", match.start(), match.end(), 0.8)
     for match in page.matches(_LOGIN_PATTERN):
         if not {word.lower().strip(".:()\"'`") for word in match.groups()} & _NOT_A_LOGIN:
@@ -85,6 +96,11 @@ def _looks_like_password(value: str) -> bool:
     return bool(has_letter_and_digit or re.search(r"\w[!@#$%^&*]", value.rstrip(".")))
 
 
+def _is_mixed(value: str) -> bool:
+    """After a bare `pass:` more is asked for: capitals and small letters with digits, or a mark among them."""
+    return bool(re.search(r"[A-Z].*[a-z].*\d|\d.*[A-Z].*[a-z]|[a-z].*[A-Z].*\d|\w[!@#$%^&*]", value))
+
+
 def _looks_like_key(value: str) -> bool:
     """Random characters: several digits, few repetitions, no dotted path of a program."""
     if _PLACEHOLDER.fullmatch(value) or "." in value.strip("."):
@@ -93,12 +109,8 @@ def _looks_like_key(value: str) -> bool:
 
 
 _SECRET_TRIGGERS = (
-    r"\b(?:AKIA|ASIA)[0-9A-Z]{4}",
-    r"\b(?:gh[pousr]_|github_pat_|glpat-|(?:sk|rk)_live_|sk-|xox[abprs]-|AIza|SG\.|npm_|hf_|eyJ)[A-Za-z0-9_\-]",
-    r"-----BEGIN ",
-    r"\b[0-9]{8,10}:AA",
-    r"://[^\s/:@\"'<>]+:[^\s/@\"'<>]+@",
-    rf"(?i){_SECRET_WORD}",
+    *_KEY_TRIGGERS,
+    rf"(?i){_SECRET_WORD}|\b(?:pass|pw)\s?[:=]",
     _API_KEY_WORD,
 )
 

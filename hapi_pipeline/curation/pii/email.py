@@ -26,6 +26,17 @@ _FILE_ENDINGS = words(
 _LOCAL_LIMIT = 64
 _DOMAIN_LIMIT = 255
 
+# Below the threshold: found, but for a person to judge.
+_ROLE_SCORE = 0.4
+_ROLES = words(
+    """
+    info support sales contact contacts help helpdesk service services admin administrator office jobs careers hr
+    recruiting press media pr marketing team billing accounts accounting orders contributors security abuse legal
+    privacy postmaster webmaster hostmaster noreply no-reply donotreply do-not-reply newsletter enquiries inquiries
+    feedback customerservice customercare reception partners partnerships
+    """
+)
+
 # git@host:repository is how tools fetch code; it reaches no person.
 _TOOL_LOCALS = frozenset({"git", "hg", "svn"})
 
@@ -34,6 +45,7 @@ _FREEMAIL = (
     r"protonmail|gmx|zoho|mail|"
     r"yandex|rediffmail|fastmail|web)"
 )
+_FREEMAIL_HOST = re.compile(rf"{_FREEMAIL}\.", re.IGNORECASE)
 _WORD_TLD = r"(?:com|net|org|edu|gov|io|co|me|info|biz|dev|app|ai|us|uk|ca|au|in|de|fr|es|it|nl|ch|at|pl|ru|br|eu|se)"
 _LOCAL = r"[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}"
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9\-]{0,62}"
@@ -49,11 +61,22 @@ _SPELLED = (
 )
 _SPELLED_FREEMAIL = rf"(?i)({_LOCAL})\s{{1,3}}at\s{{1,3}}{_FREEMAIL}(?:\s?\.\s?|\s{{1,2}}(?:dot\s{{1,2}})?){_WORD_TLD}"
 _SPACED = rf"(?i)({_LOCAL})(?:\s{{1,2}}@\s{{0,2}}|@\s{{1,2}}){_FREEMAIL}\s?(?:\.|dot)\s?{_WORD_TLD}"
-_SPACED_DOT = rf"(?i)({_LOCAL})@{_FREEMAIL}(?:\s\.\s?|\.\s|\s?\(?dot\)?\s?){_WORD_TLD}"
+_SPACED_DOT = rf"(?i)({_LOCAL})@{_FREEMAIL}(?:(?:\s\.\s?|\.\s|\s?\(?dot\)?\s?){_WORD_TLD}|\s(?:com|net|org)\b)"
 _SHOUTED = r"([a-z0-9][a-z0-9._\-]{1,63})(?:AT|_at_)[a-z0-9\-]{2,63}(?:DOT|_dot_)(?:com|net|org|io|co|de|uk|fr|in)"
 
-_OBFUSCATED = (_BRACKETED, _DOT_BRACKETED, _SPELLED, _SPELLED_FREEMAIL, _SPACED, _SPACED_DOT, _SHOUTED)
-_COMPILED = tuple(pattern(source) for source in _OBFUSCATED)
+# Each with a part of it that has no counted repetitions and is looked for first.
+_WORD_AT, _WORD_DOT = r"(?i)[\[({<]\s?(?:at|@|arroba|chez)\s?[\])}>]", r"(?i)[\[({<]\s?(?:dot|\.|punto|point)\s?[\])}>]"
+_AT_FREEMAIL = rf"(?i)@\s{{0,2}}{_FREEMAIL}"
+_OBFUSCATED = (
+    (_BRACKETED, _WORD_AT),
+    (_DOT_BRACKETED, _WORD_DOT),
+    (_SPELLED, r"(?i)\sdot\s"),
+    (_SPELLED_FREEMAIL, rf"(?i)\sat\s{{1,3}}{_FREEMAIL}"),
+    (_SPACED, _AT_FREEMAIL),
+    (_SPACED_DOT, _AT_FREEMAIL),
+    (_SHOUTED, r"(?:DOT|_dot_)(?:com|net|org|io|co|de|uk|fr|in)"),
+)
+_COMPILED = tuple(pattern(source, needs=pattern(part)) for source, part in _OBFUSCATED)
 
 # "look at example dot com" and "email me at gmail dot com" name a place, not a mailbox.
 _NOT_A_MAILBOX = words(
@@ -92,7 +115,13 @@ def _address_around(page: Page, at: int) -> Finding | None:
     local, host = page.text[start:at], page.text[at + 1 : end]
     if end == at + 1 or local.lower() in _TOOL_LOCALS or not _plausible_host(host):
         return None
-    return Finding("email", start, end, 0.95)
+    return Finding("email", start, end, _ROLE_SCORE if _is_role(local, host) else 0.95)
+
+
+def _is_role(local: str, host: str) -> bool:
+    """A mailbox of an organisation, such as support@ at a domain of its own: a person decides what it is here."""
+    name = re.split(r"[+\d]", local.lower())[0].rstrip("._-")
+    return name in _ROLES and not _FREEMAIL_HOST.match(host)
 
 
 def _local_start(text: str, at: int) -> int:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import itertools
 import json
+import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from hapi_pipeline.parallel import spread_stream
+
 from .model import Finding, decide
 from .scan import scan_texts
 
-_BATCH_ROWS = 512
+_BATCH_ROWS = 1024
+_BATCH_CHARACTERS = 4 << 20
+# Texts of fewer batches are scanned sooner than other processes have started.
+_LEAST_BATCHES = 8
+_ATTACHMENT_LIMIT = 4 << 20
+# Control characters that no text has: all but tabulator, line ends, form feed and escape.
+_CONTROLS = tuple(bytes([code]) for code in range(32) if code not in b"\t\n\v\f\r\x1a\x1b")
 _DEFAULT_COLUMN = "text"
 # Cells hold whole posts; the standard limit of 128 KiB is too small for some and unlimited invites
 # exhaustion.
@@ -38,9 +49,9 @@ def scan_file(path: Path, text_column: str | None = None) -> Iterator[dict[str, 
     """
     number = itertools.count()
     try:
-        for batch in _batches(_texts(path, text_column)):
-            for findings in scan_texts(batch):
-                yield _report(next(number), findings)
+        for findings in spread_stream(scan_texts, _batches(_texts(path, text_column)), least=_LEAST_BATCHES):
+            for found in findings:
+                yield _report(next(number), found)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path.name} is not UTF-8 or UTF-16 text, so it cannot be scanned.") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -51,13 +62,58 @@ def scan_file(path: Path, text_column: str | None = None) -> Iterator[dict[str, 
         raise ValueError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
 
+def attached_text(path: Path) -> str | None:
+    """The text of a file that is text whatever it is called, its first 4 MiB; None for any other file.
+
+    Text is what decodes as UTF-8, or as UTF-16 with a byte order mark, or else has none of the control characters that
+    the other kinds of files are full of (a table saved by an old program, say). Nothing but a regular file is opened.
+    """
+    try:
+        with open(path, "rb", opener=_open_unfollowed) as file:  # a pipe would wait for a writer
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            head = file.read(_ATTACHMENT_LIMIT) if regular else None
+    except (OSError, ValueError):
+        return None
+    return None if head is None else _decoded(head)
+
+
+def _open_unfollowed(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _decoded(head: bytes) -> str | None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return head.decode("utf-16", "replace")
+    if any(control in head for control in _CONTROLS):
+        return None
+    try:
+        # an incremental decoder forgives the character that the limit cuts through
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return head.decode("cp1252", "replace")
+
+
 def _report(row: int, findings: list[Finding]) -> dict[str, Any]:
     listed = [{"type": f.type, "start": f.start, "end": f.end, "score": f.score} for f in findings]
     return {"row": row, "decision": decide(findings), "findings": listed}
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(itertools.islice(texts, _BATCH_ROWS)):
+    """Lists of texts to scan at a time, by number and size; where a row cannot be read, those before it come first."""
+    batch: list[str] = []
+    size = 0
+    try:
+        for text in texts:
+            batch.append(text)
+            size += len(text)
+            if len(batch) == _BATCH_ROWS or size > _BATCH_CHARACTERS:
+                yield batch
+                batch, size = [], 0
+    except Exception:
+        if batch:
+            yield batch
+        raise
+    if batch:
         yield batch
 
 

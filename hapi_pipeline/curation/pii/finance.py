@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from stdnum import iban, luhn
+from stdnum import ean, iban, luhn
+from stdnum.iso7064 import mod_97_10
 
 from .detector import Detector
 from .model import Finding
-from .page import Page, pattern
+from .page import Page, pattern, words
 
 _CARD_SHAPE = r"[0-9](?:[ \-.]?[0-9]){11,}"
 _CARD_RUN = pattern(_CARD_SHAPE)
@@ -30,9 +31,13 @@ _COMMON_ISSUERS = re.compile(
     r"|(?:5018|5019|5020|5038|5893|6304|6759|676[1-3])\d{12}"  # Maestro, Dankort
     r"|(?:508[5-9]|60[0-9]{2}|8[12]\d\d)\d{12}"  # RuPay
 )
-# A whole field of digits may also be one of the rare kinds: UATP and the 15-digit JCB cards.
-_RARE_ISSUERS = re.compile(r"1\d{14}|2131\d{11}")
-_CARD_GROUPINGS = re.compile(r"\d+|\d{4}(?:[ \-.]\d{4}){2,3}(?:[ \-.]\d{1,3})?|\d{4}[ \-.]\d{6}[ \-.]\d{4,5}")
+# A whole field of digits may also be one of the rare kinds: UATP, 15-digit JCB, Maestro and 13-digit Visa cards.
+_RARE_ISSUERS = re.compile(r"1\d{14}|2131\d{11}|(?:5[06-8]|6\d)\d{11,17}|4\d{12}")
+_CARD_GROUPINGS = re.compile(
+    r"\d+|\d{4}(?:[ \-.]\d{4}){2,3}(?:[ \-.]\d{1,3})?|\d{4}[ \-.]\d{6}[ \-.]\d{4,5}|"
+    # Fourteen and fifteen digits, grouped by hand.
+    r"\d{3}[ \-.]\d{4}[ \-.]\d{4,5}[ \-.]\d{3}"
+)
 _CARD_CUE = re.compile(
     r"\b(?:cards?|cc|visa|mastercard|master card|amex|american express|maestro|discover|diners|debit|credit|"
     r"kreditkarte|karte|tarjeta|carte|carta|cart[ãa]o|kort|kaart|karta|pan)\b"
@@ -80,7 +85,7 @@ def _card_score(page: Page, start: int, end: int) -> float:
         return 0.0
     if _COMMON_ISSUERS.fullmatch(digits):
         return 0.8
-    return 0.6 if page.bare and _RARE_ISSUERS.fullmatch(digits) else 0.0
+    return 0.6 if page.bare and _RARE_ISSUERS.fullmatch(digits) and not ean.is_valid(digits) else 0.0
 
 
 def _touches_a_number(page: Page, start: int, end: int) -> bool:
@@ -118,9 +123,28 @@ def _iban_end(page: Page, start: int, end: int) -> int:
         if letters > _IBAN_MAX:
             break
         at_edge = not page.char_after(place + 1).isalnum()
-        if letters >= _IBAN_MIN and at_edge and iban.is_valid(page.text[start : place + 1], check_country=False):
+        if letters >= _IBAN_MIN and at_edge and _is_iban(page.text[start : place + 1]):
             best = place + 1
     return best
+
+
+def _is_iban(written: str) -> bool:
+    """Check digits as ISO 13616 computes them, and the length and form of the country where its register entry is
+    known.
+
+    Countries that use the form without being in the register (Algeria, Mozambique …) have the check digits only, so
+    they must be written in capitals and be nearly all digits.
+    """
+    number = re.sub(r"[ \-]", "", written)
+    if not mod_97_10.is_valid(number[4:] + number[:4]):
+        return False
+    if iban.is_valid(number, check_country=False):
+        return True
+    unregistered = number[:2].isupper() and number[:2] in _UNREGISTERED
+    return unregistered and sum(char.isdigit() for char in number) >= 20
+
+
+_UNREGISTERED = words("AO BF BI BJ CF CG CI CM CV DJ DZ GA GQ GW HN IR KM MA MG ML MZ NE NI SN TD TG")
 
 
 IBAN = Detector("iban", (_IBAN_START,), _find_ibans)

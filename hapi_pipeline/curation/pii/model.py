@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-DETECTOR_VERSION = "1"
+DETECTOR_VERSION = "2"
 """Changes whenever the same text could give other findings; stored with every decision."""
 
 REJECT_THRESHOLD = 0.5

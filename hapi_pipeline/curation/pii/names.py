@@ -13,8 +13,10 @@ from .page import Page, pattern, words
 _WORD = r"\p{Lu}[\p{L}'\-]{1,24}"
 _NAME = rf"({_WORD}(?: \p{{Lu}}\.)?(?: (?:de|da|van|von|der|del|bin|al|di|la|le) )?(?: {_WORD}){{0,2}})"
 _INTRODUCED = (
-    rf"\b(?:(?i:my name is|my name's|i am called|call me|name:|full name:?|contact person:?|contact name:?|"
-    rf"attn:?|speak (?:to|with)|his name is|her name is|their name is|account holder:?|dear|hi|hello|hey)"
+    rf"\b(?:(?i:my name is|my name's|i am called|ich hei(?:ß|ss)e|mein name ist|je m'appelle|"
+    rf"mon nom est|me llamo|mi nombre es|mi chiamo|(?:o )?meu nome [ée]|benim adım|call me|"
+    rf"name:|full name:?|contact person:?|contact name:?|attn:?|speak (?:to|with)|his name is|her name is|"
+    rf"their name is|account holder:?|dear|hi|hello|hey)"
     rf"\s{{1,2}}){_NAME}"
 )
 _TITLED = rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Madam|MR|MRS)\b\.? {_NAME}"

@@ -12,8 +12,13 @@ from .page import Page, pattern
 
 _V4_SHAPE = r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"
 _V4 = pattern(_V4_SHAPE)
-_V6_TRIGGER = r"(?i)::|(?:[0-9a-f]{1,4}:){7}[0-9a-f]"
-_V6 = pattern(r"(?i)(?:[0-9a-f]{0,4}:){2,7}(?:[0-9a-f]{1,4}|:|[0-9]{1,3}(?:\.[0-9]{1,3}){3})?")
+# Two colons after a word, or with nothing of an address beside them, are program text and markup, which one text in
+# four about programs has; on their own they count only as the value of a setting or as a field of its own.
+_V6_TRIGGER = (
+    r"(?i)(?:^|[^0-9a-z_.:])(?:::[0-9a-f:]|(?:[0-9a-f]{1,4}:){1,7}:)|(?:[0-9a-f]{1,4}:){7}[0-9a-f]|"
+    r"=[\"']?::|^[^\pL]*(?:(?:ext|x)[^\pL]*)?::"
+)
+_V6 = pattern(r"(?i)(?:[0-9a-f]{0,4}:){2,8}(?:[0-9a-f]{1,4}|:|[0-9]{1,3}(?:\.[0-9]{1,3}){3})?")
 
 _ADDRESS_CUE = re.compile(
     r"\b(?:ips?|ipv[46]|ip[ -]?address(?:es)?|address(?:es)?|servers?|hosts?|hostname|"
@@ -53,13 +58,23 @@ def _v4_score(page: Page, start: int, end: int) -> float:
         address = ipaddress.IPv4Address(page.text[start:end])
     except ValueError:
         return 0.0
-    if _is_piece_of_something(page, start, end) or _VERSION_CUE.search(page.before(start, 32)):
+    if _is_piece_of_something(page, start, end) or _is_announced_version(page, address, start):
         return 0.0
     if _announced(page, start, end) or page.bare:
         return _score(address, sure=0.95)
     if _reads_like_version(page, address, start, end):
         return 0.0
     return _score(address, sure=0.75)
+
+
+def _is_announced_version(page: Page, address: ipaddress.IPv4Address, start: int) -> bool:
+    """`Node 20.11.0.1` is a version, `node 192.168.4.7` a machine: two private blocks count as versions only after
+    the very word."""
+    cue = _VERSION_CUE.search(page.before(start, 32))
+    if cue is None:
+        return False
+    machine = address.is_private and address.packed[0] in (172, 192)
+    return not machine or bool(re.match(r"v|ver|rev|rv|release|build|firmware|patch", cue.group()))
 
 
 def _is_piece_of_something(page: Page, start: int, end: int) -> bool:
@@ -95,15 +110,23 @@ def _score(address: ipaddress.IPv4Address | ipaddress.IPv6Address, sure: float) 
 
 def _v6_score(page: Page, start: int, end: int) -> float:
     written = page.text[start:end]
+    if written == "::" and not page.bare and not page.before(start, 2).rstrip("\"'").endswith("="):
+        return 0.0
     try:
         address = ipaddress.IPv6Address(written)
     except ValueError:
         return 0.0
     if _touches_word_or_colon(page, start, end) or _is_slice(page, start):
         return 0.0
-    if not (page.bare or _ADDRESS_CUE.search(page.before(start, 60)) or _is_distinctive(written)):
+    announced = bool(_ADDRESS_CUE.search(page.before(start, 60)))
+    if not announced and (_is_hardware_address(written) or not (page.bare or _is_distinctive(written))):
         return 0.0
     return _score(address, sure=0.9)
+
+
+def _is_hardware_address(written: str) -> bool:
+    """Eight pairs of hexadecimal digits: the EUI-64 of a device, or bytes."""
+    return bool(re.fullmatch(r"(?:[0-9a-fA-F]{2}:){7}[0-9a-fA-F]{2}", written))
 
 
 def _touches_word_or_colon(page: Page, start: int, end: int) -> bool:

@@ -73,7 +73,7 @@ _NOT_A_HANDLE = words(
     discord interview yes no must will can need should http https www based like etc is are on to in
     with via online ready optional if we you your our this that also support marketing community bio
     ads page clone user users who how what when where here there link links invite a an any all one
-    very now just being used using not-required non tbd none n/a na
+    very now just being used using not-required non tbd none n/a na everyone all admin admins
     """
 )
 
