@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import UserError
+from hapi_pipeline.simulate.contacts import KINDS
 from hapi_pipeline.simulate.market import (
     COLUMNS,
+    POST_TRUTH_COLUMNS,
     RUBRIC_COLUMNS,
     TRUTH_COLUMNS,
     VERDICT_COLUMNS,
@@ -49,7 +51,8 @@ class Summary:
 
     `rates` are cumulative, of all qualifying posts; `judged_rates` are those that the verdicts show, which
     differ where graders err. `first_reason` counts the other posts by what stops them first in the curation
-    chain.
+    chain. `personal_data` counts posts by the kind that was planted in them, `repeated` those that repeat an
+    earlier post, whatever becomes of them.
     """
 
     posts: int
@@ -58,6 +61,8 @@ class Summary:
     qualifying: int
     qualifying_by_month: dict[str, int]
     first_reason: dict[str, int]
+    personal_data: dict[str, int]
+    repeated: int
     criteria: int
     verdicts: int
     rates: dict[str, dict[str, float]]
@@ -71,6 +76,8 @@ class _Tally:
 
     by_month: Counter[str] = field(default_factory=Counter)
     first_reason: Counter[str] = field(default_factory=Counter)
+    personal_data: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
     complete: Counter[tuple[str, str]] = field(default_factory=Counter)  # (model, round)
     judged: Counter[tuple[str, str]] = field(default_factory=Counter)
     criteria: int = 0
@@ -94,30 +101,39 @@ def simulate(
     models: int = 3,
     grader_error: float = 0.0,
     verdicts: bool = True,
+    repeats: float = 0.01,
 ) -> Summary:
     """Write exports of so many posts into an empty or new folder, and return the truth about them.
 
     `months` are YYYY-MM, one file of jobs each; `share` is the probability that a post qualifies;
     `grader_error` is the probability that a simulated grader judges one criterion wrongly; `models` is how
-    many agents there are. Equal arguments give equal bytes. Raises UserError for arguments out of range and
+    many agents there are; `repeats` is the probability that a post repeats an earlier one, word for word or
+    nearly (not every one finds a post to repeat). Without `verdicts` there are only jobs, rubrics and the truth
+    about posts, none about agents. Equal arguments give equal bytes. Raises UserError for arguments out of range and
     for a folder that is not empty.
     """
-    _check(posts, seed, months, form, share, models, grader_error)
+    _check(posts, seed, months, form, models, share=share, grader_error=grader_error, repeats=repeats)
     names = tuple(f"Simulated Agent {at}" for at in range(1, models + 1))
-    plan = Plan(seed, share, names, grader_error, verdicts, max(1, posts // 4))
+    plan = Plan(seed, share, names, grader_error, verdicts, max(1, posts // 4), repeats)
     folder = _empty_folder(out)
     tally = _Tally()
     with ExitStack() as files:
         rubric_rows = files.enter_context(_rows_of(folder / "rubrics.csv", RUBRIC_COLUMNS))
-        truth_rows = files.enter_context(_rows_of(folder / "truth.csv", TRUTH_COLUMNS))
-        verdict_rows = files.enter_context(_rows_of(folder / "verdicts.csv", VERDICT_COLUMNS)) if verdicts else None
+        posts_truth = files.enter_context(_table_file(folder / "posts_truth.csv", POST_TRUTH_COLUMNS))
+        outcome_rows: tuple[_Add, _Add] | None = None
+        if verdicts:
+            outcome_rows = (
+                files.enter_context(_rows_of(folder / "truth.csv", TRUTH_COLUMNS)),
+                files.enter_context(_rows_of(folder / "verdicts.csv", VERDICT_COLUMNS)),
+            )
         number = 0
         for month, count in zip(months, _split(posts, len(months)), strict=True):
             with _jobs_file(folder / f"jobs_{month}.{form}", form) as add, _in_background(add) as add_later:
                 for size in _chunks(count):
                     chunk = Chunk(plan, month, number, size)
                     add_later(chunk.table())
-                    _judge(chunk, tally, rubric_rows, truth_rows, verdict_rows)
+                    posts_truth(chunk.truth())
+                    _judge(chunk, tally, rubric_rows, outcome_rows)
                     number += size
     summary = _summary(posts, seed, tuple(months), plan, tally, folder)
     write(folder / "models.yaml", _models_yaml(names))
@@ -127,9 +143,7 @@ def simulate(
     return summary
 
 
-def _check(
-    posts: int, seed: int, months: Sequence[str], form: str, share: float, models: int, grader_error: float
-) -> None:
+def _check(posts: int, seed: int, months: Sequence[str], form: str, models: int, **probabilities: float) -> None:
     if posts < 1:
         raise UserError(f"There must be at least one post to simulate, not {posts}.")
     if seed < 0:
@@ -138,7 +152,7 @@ def _check(
         raise UserError(f"Name different months as YYYY-MM, not {', '.join(months) or 'none'}.")
     if form not in get_args(Form):
         raise UserError(f"The form of job exports is one of {', '.join(get_args(Form))}, not {form!r}.")
-    for name, value in (("share", share), ("grader_error", grader_error)):
+    for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise UserError(f"{name} is a probability from 0 to 1, not {value}.")
     if not 1 <= models <= 100:
@@ -181,20 +195,31 @@ def _rows_of(path: Path, columns: Sequence[str]) -> Iterator[_Add]:
 
 
 @contextmanager
+def _table_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[pa.Table], None]]:
+    """A CSV file that tables of texts can be added to."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    with staged(path) as part, arrow_csv.CSVWriter(part, schema) as writer:
+        yield writer.write_table
+
+
+@contextmanager
 def _jobs_file(path: Path, form: Form) -> Iterator[Callable[[pa.Table], None]]:
     """A file of jobs that tables can be added to."""
     import pyarrow as pa
-    from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
+    if form == "csv":
+        with _table_file(path, COLUMNS) as add:
+            yield add
+        return
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     with staged(path) as part:
         if form == "parquet":
             repeated = [name for name in COLUMNS if name not in _ALWAYS_NEW]
             with parquet.ParquetWriter(part, schema, compression="zstd", use_dictionary=repeated) as writer:
-                yield writer.write_table
-        elif form == "csv":
-            with arrow_csv.CSVWriter(part, schema) as writer:
                 yield writer.write_table
         else:
             with part.open("w", encoding="utf-8", newline="") as file:
@@ -219,21 +244,25 @@ def _in_background(add: Callable[[pa.Table], None]) -> Iterator[Callable[[pa.Tab
         pending.pop().result()
 
 
-def _judge(chunk: Chunk, tally: _Tally, rubric_rows: _Add, truth_rows: _Add, verdict_rows: _Add | None) -> None:
-    """Write rubrics, truth and verdicts of a chunk, and count what they are."""
+def _judge(chunk: Chunk, tally: _Tally, rubric_rows: _Add, outcome_rows: tuple[_Add, _Add] | None) -> None:
+    """Write the rubrics of a chunk, where they are wanted truth and verdicts too, and count what they are."""
     rubrics = chunk.rubrics()
     tally.by_month[chunk.month] += int(chunk.good.sum())
     tally.first_reason.update(chunk.first_reasons())
+    tally.personal_data.update(chunk.personal_data())
+    tally.repeated += chunk.repeated
     tally.criteria += sum(map(len, rubrics.values()))
     for job, listed in rubrics.items():
         rubric_rows([(job, c.id, at, c.text, c.importance, "expert-01") for at, c in enumerate(listed, 1)])
+    if not outcome_rows:
+        return
+    truth_rows, verdict_rows = outcome_rows
     for job, truths in chunk.outcomes():
         for model, truth in zip(chunk.plan.models, truths, strict=True):
             truth_rows([(job, model_id(model), truth.completes, str(truth.retry_1).lower())])
             for name in _rounds_complete(functools.partial(complete_at, truth)):
                 tally.complete[model, name] += 1
-            if verdict_rows:
-                _verdicts(chunk, job, model, truth, rubrics[job], tally, verdict_rows)
+            _verdicts(chunk, job, model, truth, rubrics[job], tally, verdict_rows)
 
 
 def _verdicts(
@@ -295,9 +324,11 @@ def _summary(posts: int, seed: int, months: tuple[str, ...], plan: Plan, tally: 
         qualifying=good,
         qualifying_by_month={month: tally.by_month[month] for month in months},
         first_reason={name: tally.first_reason[name] for name in REASONS},
+        personal_data={kind: tally.personal_data[kind] for kind in KINDS},
+        repeated=tally.repeated,
         criteria=tally.criteria,
         verdicts=tally.verdicts,
-        rates=rates(tally.complete),
+        rates=rates(tally.complete) if plan.verdicts else {},
         judged_rates=rates(tally.judged) if plan.verdicts else {},
         files=tuple(sorted([p.name for p in folder.iterdir()] + ["README.md", "models.yaml", "summary.json"])),
     )
@@ -322,6 +353,9 @@ def _models_yaml(names: Sequence[str]) -> str:
 
 
 def _readme(summary: Summary) -> str:
+    agents = """
+`truth.csv` says when each agent completes each job, `verdicts.csv` what simulated graders say of their work.
+"""
     return f"""\
 # Simulated exports
 
@@ -329,6 +363,7 @@ All of it is simulated, with seed {summary.seed}. Import the jobs with `--source
 {summary.qualifying} of {summary.posts} posts qualify; `summary.json` holds the truth: why the others do not,
 and how many of the qualifying ones each agent completes in each round.
 
-`jobs_*` are the monthly drops, `rubrics.csv` the rubrics, `models.yaml` the agents, `truth.csv` when each
-agent completes each job, `verdicts.csv` what simulated graders say of their work.
-"""
+`jobs_*` are the monthly drops, `rubrics.csv` the rubrics, `models.yaml` the agents. `posts_truth.csv` says of
+each post why it does not qualify (`reasons`), which kind of personal data was planted in it (`personal_data`) and
+which earlier post it repeats (`duplicate_of`), each empty where there is nothing to say.
+{agents if "truth.csv" in summary.files else ""}"""

@@ -43,6 +43,7 @@ COLUMNS = (
 """Columns of an export, as in data/registry/sources/sample_market.yaml; `connects` is mapped to no field."""
 RUBRIC_COLUMNS = ("job_id", "criterion_id", "position", "text", "importance", "author")
 TRUTH_COLUMNS = ("job_id", "model_id", "completes", "retry_1")
+POST_TRUTH_COLUMNS = ("uid", "reasons", "personal_data", "duplicate_of")
 VERDICT_COLUMNS = (
     "job_id",
     "model",
