@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from hapi_pipeline.tables import TABLES
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hapi_pipeline.curation.whatif import WhatIf
     from hapi_pipeline.registry import Registry
     from hapi_pipeline.settings import Home
 
@@ -113,6 +115,115 @@ def _text(value: Any) -> str:
     return "".join(c if c.isprintable() else " " for c in str(value))
 
 
+def funnel_text(rows: Sequence[Mapping[str, Any]], codes: Sequence[Mapping[str, Any]], title: str) -> str:
+    """The funnel for a terminal of 80 columns: counts, what each rule alone would turn away, bars, the codes."""
+    posts = rows[0]["n_in"] if rows else 0
+    if not posts:
+        return f"{title}: no posts."
+    kept = rows[-1]["n_kept"]
+    simulated = ", simulated" if any(row["simulated"] for row in rows) else ""
+    lines = [
+        f"{title}{simulated}:",
+        f"{posts:,} posts, {kept:,} in the benchmark ({100 * kept / posts:.1f} %)",
+        "",
+        f"{'rule':21} {'kept':>10} {'rejected':>10} {'unknown':>9} {'alone':>10}",
+        " ".join("─" * width for width in (21, 10, 10, 9, 10, 15)),
+    ]
+    for row in rows:
+        alone = "–" if row["n_alone"] is None else f"{row['n_alone']:,}"
+        lines.append(
+            f"{_text(row['rule']):21} {row['n_kept']:>10,} {row['n_rejected']:>10,} {row['n_unknown']:>9,} "
+            f"{alone:>10} {_bar(row['n_kept'] / posts, 15)}".rstrip()
+        )
+    lines.append("alone: what the rule would turn away of all posts, if it were the only one")
+    if codes:
+        lines += ["", "The most frequent reasons:"]
+        lines += [f"{c['n']:>10,}  {_text(c['code']):30} {_text(c['rule'])}" for c in codes]
+    return "\n".join(lines)
+
+
+def _bar(share: float, width: int) -> str:
+    """A bar of at most `width` characters, to an eighth of one."""
+    eighths: int = round(max(0.0, min(1.0, share)) * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def what_if_text(found: WhatIf) -> str:
+    """What other thresholds would do, for a terminal of 80 columns."""
+    changed = [f"{key} {_setting(a)} → {_setting(b)}" for key, (a, b) in found.changed.items()] or ["nothing changed"]
+    simulated = " (simulated)" if found.simulated else ""
+    sentences = (
+        f"What if: {', '.join(changed)}. Nothing has been written. Over {len(found.cohorts)} month(s){simulated} the "
+        f"benchmark has {found.jobs('stay', 'go'):,} jobs and would have {found.jobs('stay', 'come'):,}: "
+        f"{found.jobs('come'):,} come, {found.jobs('go'):,} go, {found.jobs('stay'):,} stay. "
+        f"{found.jobs('no_rubric'):,} more would come if they had a rubric."
+    )
+    parts = ["\n".join(textwrap.wrap(sentences, 80))]
+    for dimension, title in (("rule", "what decides"), ("category", "category"), ("price_band", "price")):
+        rows = found.table(dimension)
+        moved = [row for row in rows if row["come"] or row["go"] or row["no_rubric"]]
+        if moved:
+            shown = [_move_cells(row) for row in moved[:_MOVES_SHOWN]]
+            head = [title, *(["now", "then"] if dimension != "rule" else []), "come", "go", "no rubric"]
+            more = f"\n… and {len(moved) - _MOVES_SHOWN:,} more" if len(moved) > _MOVES_SHOWN else ""
+            parts.append(table(head, shown, width=80) + more)
+    parts += _rate_parts(found)
+    if found.uncurated:
+        parts.append(f"Left out, not curated yet: {_some(found.uncurated)}.")
+    if found.outdated:
+        parts.append(
+            f"The benchmark of {_some(found.outdated)} is not what the present rules make of it; "
+            "`hapi curate` brings it up to date."
+        )
+    return "\n\n".join(parts)
+
+
+_MOVES_SHOWN = 20
+
+
+def _move_cells(row: Mapping[str, Any]) -> list[Any]:
+    """A row of moves with rule and code in one cell."""
+    if "rule" not in row:
+        return [*row.values()]
+    return [f"{row['code']} ({row['rule']})", row["come"], row["go"], row["no_rubric"]]
+
+
+def _rate_parts(found: WhatIf) -> list[str]:
+    rows = [r for r in found.rate_rows() if r["n_graded_now"]]
+    if not rows:
+        return ["No verdicts yet, so nothing can be said of completion rates."]
+    cells = [[r["model"], r["round"], _rate(r, "now"), _rate(r, "stay")] for r in rows]
+    come = found.jobs("come")
+    apart = f"\nThe {come:,} jobs that come have no verdicts; they are in neither column." if come else ""
+    return [
+        f"Completion by {found.completion_rule}: completed / jobs, percent, Wilson's 95 % interval\n"
+        + table(["model", "round", "now", "of those that stay"], cells, width=80)
+        + apart
+    ]
+
+
+def _rate(row: Mapping[str, Any], of: str) -> str:
+    if row[f"rate_{of}"] is None:
+        return "–"
+    low, high = row[f"rate_lo_{of}"], row[f"rate_hi_{of}"]
+    return (
+        f"{row[f'n_completed_{of}']:,}/{row[f'n_eligible_{of}']:,} {100 * row[f'rate_{of}']:.1f} "
+        f"[{100 * low:.0f}, {100 * high:.0f}]"
+    )
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}"
+
+
+def _some(cohorts: Sequence[str]) -> str:
+    return ", ".join(cohorts[:6]) + (f" and {len(cohorts) - 6} more" if len(cohorts) > 6 else "")
+
+
 def print_models(registry: Registry, home: Home) -> None:
     """The registered models, with what each has and what it lacks."""
     if not registry.models:
@@ -164,10 +275,21 @@ def print_models(registry: Registry, home: Home) -> None:
             ]
         )
     print(table(["model", "state", "litellm", "attempts", "graded alone", "lacks"], rows))
+    if jobs:
+        from hapi_pipeline.standing import count_rows
+
+        head, counts = count_rows(Lake(home.lake), registry.models, registry.benchmark)
+        print("\nJobs by round, as of the last refresh (`hapi explain JOB_ID` says why, job by job)")
+        print(table(head, counts))
 
 
-def explain_job(lake: Lake, job_id: str) -> str:
-    """Why a job is in or out, its rubric, attempts, verdicts and outcome. UserError when nobody knows the job."""
+def explain_job(lake: Lake, job_id: str, registry: Registry | None = None) -> str:
+    """Why a job is in or out, its rubric, attempts, verdicts and outcome; with a registry also why it lacks attempts.
+
+    UserError when nobody knows the job.
+    """
+    from hapi_pipeline.standing import not_attempted
+
     names = [
         "job_posts",
         "job_exports",
@@ -211,6 +333,7 @@ def explain_job(lake: Lake, job_id: str) -> str:
         versions = ask(
             "SELECT source_file, source_row, imported_at FROM job_exports WHERE job_id = $job ORDER BY imported_at"
         )
+    waiting = not_attempted(lake, registry.models, registry.benchmark, job_id) if registry else []
     parts = [_headline(posts[0]), _standing(posts[0], away, inside)]
     if len(versions) > 1:
         parts.append(
@@ -221,6 +344,7 @@ def explain_job(lake: Lake, job_id: str) -> str:
         ("Personal data found", findings),
         ("Rubric", criteria),
         ("Attempts", outcomes),
+        ("Not attempted", waiting),
         ("Failed criteria", failed),
     ):
         if rows:

@@ -15,7 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from hapi_pipeline import engine
-from hapi_pipeline.curation.rules import CHAIN, kept, pii_findings, rejections
+from hapi_pipeline.curation import duplicates
+from hapi_pipeline.curation.funnel import funnel_by_category
+from hapi_pipeline.curation.pii_findings import pii_findings
+from hapi_pipeline.curation.rules import CHAIN, kept, rejections
 from hapi_pipeline.lake import Import, ImportedFile, Lake
 from hapi_pipeline.registry import Benchmark
 from hapi_pipeline.resources import constant_relations, query_parameters
@@ -67,7 +70,7 @@ POSTS = [
     post("good-1", content_id="shelves", client_id="lib"),
     post("good-2", price_usd=499.99),
     post("good-3", category="Data", price_usd=50.0),
-    post("good-4", category=None, price_usd=0.0),
+    post("good-4", category=None, price_usd=12.5),
     post("x-hourly", job_type="hourly"),
     post("x-type", job_type=None),
     post("x-open", status="open"),
@@ -107,7 +110,7 @@ REJECTED = {
     "x-over": ("in_scope_jobs", "price_at_or_over_limit"),
     "x-price": ("in_scope_jobs", "unknown_price"),
     "x-pii": ("pii_free_jobs", "personal_data"),
-    "x-twin": ("curated_jobs", "duplicate_content"),
+    "x-twin": ("selected_jobs", "duplicate_content"),
     "x-blank": ("curated_jobs", "no_description"),
     "x-unwritten": ("benchmark_jobs", "no_rubric"),
     "x-thin": ("benchmark_jobs", "too_few_criteria"),
@@ -120,7 +123,8 @@ FUNNEL = {
     "single_milestone_jobs": (18, 13, 2, 3),
     "in_scope_jobs": (13, 10, 2, 1),
     "pii_free_jobs": (10, 9, 1, 0),
-    "curated_jobs": (9, 7, 2, 0),
+    "curated_jobs": (9, 8, 1, 0),
+    "selected_jobs": (8, 7, 1, 0),
     "benchmark_jobs": (7, 4, 3, 0),
 }
 
@@ -263,6 +267,7 @@ def attempt(model: str, round_: str, job_id: str, **changes: Any) -> dict[str, A
         "cached_tokens": 0,
         "reasoning_tokens": 0,
         "cost_usd": 0.25,
+        "maybe_billed_steps": 0,
         "seconds": 9.0,
         "deliverables": "[]",
         "n_deliverables": 1,
@@ -336,8 +341,12 @@ def curate(lake: Lake, benchmark: Benchmark, cohort: str = COHORT) -> None:
     for rule in CHAIN:
         if rule == "pii_free_jobs":
             lake.write("pii_findings", pii_findings(lake, scope), scope)
+        if rule == "selected_jobs":
+            lake.write("job_signatures", duplicates.job_signatures(lake, scope), scope)
+            lake.write("job_clusters", duplicates.job_clusters(lake, scope, benchmark.duplicates), scope)
         lake.write(rule, kept(lake, rule, scope, params), scope)
     lake.write("rejected_jobs", rejections(lake, scope, params), scope)
+    lake.write("funnel_by_category", funnel_by_category(lake, scope, params), scope)
     make(lake, benchmark, "curation_funnel", scope)
 
 

@@ -91,7 +91,7 @@ def test_csv_holds_lists_as_json(capfdbinary: pytest.CaptureFixture[bytes]) -> N
             "good-3",
             ["IN the benchmark of 2026-03", "rubric of 3 criteria", "incomplete", "infra", "complete"],
         ),
-        ("x-limit", ["OUT of the benchmark", "rule 4 of 7", "price_at_or_over_limit", "under $500.0"]),
+        ("x-limit", ["OUT of the benchmark", "rule 4 of 8", "price_at_or_over_limit", "under $500"]),
         ("x-pii", ["personal_data", "Personal data found"]),
         ("x-twin", ["same as good-1"]),
     ],

@@ -3,16 +3,19 @@
 What belongs here: how a table becomes an asset (metadata, partitions, fingerprints). What does not: what is in it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union
 
 import dagster as dg
 
 from hapi_pipeline import __version__
+from hapi_pipeline.curation.duplicates import months_before
 from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, query, run
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.naming import digest
+from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.partitions import cells, cohorts, scope_of
+from hapi_pipeline.registry import MOST_MONTHS_BACK
 from hapi_pipeline.resources import HapiHome, constant_relations, query_parameters
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import shipped
@@ -22,11 +25,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OWNERS = ["team:hapi"]
+AT_ONCE = 2
+"""Months of a table with many posts that are made at once: while one is being written, SQL works on another."""
+_ON_MANY_POSTS = ("job_posts", "rejected_jobs", "funnel_by_category", "curated_jobs", "selected_jobs", "benchmark_jobs")
 ROUND_TABLES = ("attempts", "packets", "verdicts")
 """Tables that several assets write, one for each round."""
 
-Builder = Callable[[HapiHome, Mapping[str, str]], "pa.Table"]
-SqlBuilder = Callable[[HapiHome, Query, Mapping[str, str]], "pa.Table"]
+Rows = Union["pa.Table", Iterable["pa.RecordBatch"]]
+Builder = Callable[[HapiHome, Mapping[str, str]], Rows]
+SqlBuilder = Callable[[HapiHome, Query, Mapping[str, str]], Rows]
+Shown = Callable[[Lake, Mapping[str, str]], Mapping[str, Any]]
+"""Pictures and tables of a partition for the UI: its metadata besides the figures."""
+Outside = Callable[[Lake, Mapping[str, str]], str]
 
 
 def asset_keys(table: str) -> list[dg.AssetKey]:
@@ -43,13 +53,24 @@ def partitions_of(table: Table, first: str) -> dg.PartitionsDefinition[str] | No
     return cells(first) if "model" in table.partitions else cohorts(first)
 
 
-def dependencies(table: Table, inputs: Sequence[str]) -> list[dg.AssetDep]:
-    """The assets behind the input tables. A table over all months or models depends on all of their partitions."""
+def dependencies(table: Table, inputs: Sequence[str], looks_back: bool = False) -> list[dg.AssetDep]:
+    """The assets behind the input tables. A table over all months or models depends on all of their partitions, one
+    that looks back on those of the months before as well.
+
+    It never depends on itself, although a table that looks back reads its own earlier months: Dagster would then take
+    it out of the runs over many months that make everything else.
+    """
     deps = []
     for name in inputs:
         for key in asset_keys(name):
             everything = bool(TABLES[name].partitions) and not TABLES[name].ledger and not table.partitions
-            deps.append(dg.AssetDep(key, partition_mapping=dg.AllPartitionMapping() if everything else None))
+            mapping: dg.PartitionMapping | None = dg.AllPartitionMapping() if everything else None
+            if looks_back:
+                mapping = dg.TimeWindowPartitionMapping(
+                    start_offset=-MOST_MONTHS_BACK, allow_nonexistent_upstream_partitions=True
+                )
+            if key != dg.AssetKey([table.name]):
+                deps.append(dg.AssetDep(key, partition_mapping=mapping))
     return deps
 
 
@@ -93,16 +114,21 @@ def table_asset(
     kinds: set[str],
     made: Query | None = None,
     version: Callable[[], str] = str,
+    shown: Shown | None = None,
+    looks_back: bool = False,
+    outside: Outside | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one table, remade partition by partition with `build` where its inputs have changed.
 
-    `version` names the code outside the SQL that the rows depend on: another version remakes them.
+    One that `looks_back` is made of the months before as well, as many as the benchmark's duplicates.months_back.
+    `version` names the code outside the SQL that the rows depend on, `outside` what they are made from besides tables,
+    partition by partition: another version or another answer remakes them.
     """
     table = TABLES[name]
 
     @dg.asset(
         key=[name],
-        deps=dependencies(table, inputs),
+        deps=dependencies(table, inputs, looks_back),
         partitions_def=partitions_of(table, first),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions_of(table, first) else None,
         group_name=table.group,
@@ -114,7 +140,8 @@ def table_asset(
     )
     def materialize(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
         scopes = [scope_of(key, table.partitions) for key in partition_keys(context)]
-        return write_partitions(context, hapi, table, inputs, scopes, build, version())
+        months_back = hapi.registry.benchmark.duplicates.months_back if looks_back else 0
+        return write_partitions(context, hapi, table, inputs, scopes, build, version(), shown, months_back, outside)
 
     return materialize
 
@@ -124,7 +151,9 @@ def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
     return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else [""]
 
 
-def sql_asset(name: str, first: str, build: SqlBuilder | None = None) -> dg.AssetsDefinition:
+def sql_asset(
+    name: str, first: str, build: SqlBuilder | None = None, shown: Shown | None = None
+) -> dg.AssetsDefinition:
     """The asset of a table that `sql/<name>.sql` makes; its dependencies are the tables that the SQL names."""
     made = query(name)
     chosen = build or run_sql
@@ -136,6 +165,7 @@ def sql_asset(name: str, first: str, build: SqlBuilder | None = None) -> dg.Asse
         first,
         kinds={"duckdb", "parquet"},
         made=made,
+        shown=shown,
     )
 
 
@@ -153,24 +183,33 @@ def write_partitions(
     scopes: Sequence[Mapping[str, str]],
     build: Builder,
     version: str = "",
+    shown: Shown | None = None,
+    months_back: int = 0,
+    outside: Outside | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
     lake, total, remade = hapi.lake, 0, 0
     settings = settings_of(hapi, version)
-    for scope in scopes:
-        fingerprint = inputs_fingerprint(lake, table.name, inputs, scope, settings)
+
+    def bring_up_to_date(scope: Mapping[str, str]) -> tuple[int, bool]:
+        """How many rows the partition has, and whether they are others than before."""
+        seen = settings + (outside(lake, scope) if outside else "")
+        fingerprint = inputs_fingerprint(lake, table.name, inputs, scope, seen, months_back)
         if lake.inputs(table.name, scope) == fingerprint:
-            rows = row_count(lake, table.name, scope)
-        else:
-            written = lake.write(table.name, build(hapi, scope), scope, fingerprint)
-            rows, remade = written.rows, remade + written.changed
-        total += rows
+            return row_count(lake, table.name, scope), False
+        written = lake.write(table.name, build(hapi, scope), scope, fingerprint)
+        return written.rows, written.changed
+
+    at_once = AT_ONCE if table.name in _ON_MANY_POSTS else 1
+    for scope, (rows, changed) in zip(scopes, in_threads(bring_up_to_date, scopes, at_once), strict=True):
+        total, remade = total + rows, remade + changed
         if context.has_partition_key_range:
-            report_partition(context, scope, {"dagster/partition_row_count": rows, **figures(lake, table.name, scope)})
+            told = {"dagster/partition_row_count": rows, **figures(lake, table.name, scope)}
+            report_partition(context, scope, told | dict(shown(lake, scope) if shown else {}))
     context.log.info(f"{table.name}: {total} rows in {len(scopes)} partition(s), {remade} changed")
     metadata = run_metadata(hapi, table, total, remade, len(scopes))
     if len(scopes) == 1:
-        metadata |= figures(lake, table.name, scopes[0])
+        metadata |= figures(lake, table.name, scopes[0]) | dict(shown(lake, scopes[0]) if shown else {})
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -185,7 +224,15 @@ def figures(lake: Lake, table: str, scope: Mapping[str, str]) -> dict[str, float
 
 
 _FIGURES = {
-    "curation_funnel": "SELECT 'n_' || rule, n_kept FROM curation_funnel",
+    "curation_funnel": """
+        SELECT 'n_' || rule, n_kept FROM curation_funnel
+        UNION ALL SELECT 'n_' || rule || '_alone', n_alone FROM curation_funnel
+    """,
+    "curation_audit": """
+        SELECT 'precision_' || rule, precision FROM curation_audit
+        UNION ALL SELECT 'recall_' || rule, recall FROM curation_audit
+        UNION ALL SELECT 'n_audited_' || rule, n_audited FROM curation_audit
+    """,
     "rejected_jobs": "SELECT code, count(*) FROM rejected_jobs GROUP BY code",
     "completion_rates": """
         SELECT 'completion_rate_' || round, round(sum(n_completed) / sum(n_eligible), 4)::DOUBLE FROM completion_rates
@@ -242,10 +289,17 @@ def lineage_markdown(lineage: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     return "\n".join(lines)
 
 
-def inputs_fingerprint(lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str) -> str:
-    """Changes when anything that a partition is made from changes: rows, SQL, code version, benchmark settings."""
+def inputs_fingerprint(
+    lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str, months_back: int = 0
+) -> str:
+    """Changes when anything that a partition is made from changes: rows, SQL, code version, benchmark settings.
+
+    With `months_back`, the inputs of so many months before count too; the table may then be among them itself.
+    """
     sql = query(name).sql if (shipped("sql") / f"{name}.sql").exists() else ""
-    states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs)]
+    states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs) if table != name]
+    for month in months_before(scope["cohort"], months_back) if months_back else ():
+        states += [f"{table}@{month}={lake.state(table, {'cohort': month})}" for table in sorted(inputs)]
     return digest(__version__, name, sql, settings, *states, length=32)
 
 

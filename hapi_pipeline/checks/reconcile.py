@@ -15,6 +15,28 @@ FROM curation_funnel
 QUALIFY n_in <> n_kept + n_rejected + n_unknown OR coalesce(n_in <> kept_before, false)
 ORDER BY cohort, position
 """
+FUNNEL_BY_CATEGORY = """
+WITH counts AS (
+    UNPIVOT (SELECT cohort, rule, n_in, n_kept, n_rejected, n_unknown, n_alone FROM curation_funnel)
+    ON n_in, n_kept, n_rejected, n_unknown, n_alone INTO NAME count VALUE jobs
+),
+by_category AS (
+    UNPIVOT (
+        SELECT cohort, rule, sum(n_in)::BIGINT AS n_in, sum(n_kept)::BIGINT AS n_kept,
+               sum(n_rejected)::BIGINT AS n_rejected, sum(n_unknown)::BIGINT AS n_unknown,
+               sum(n_alone)::BIGINT AS n_alone
+        FROM funnel_by_category GROUP BY ALL
+    )
+    ON n_in, n_kept, n_rejected, n_unknown, n_alone INTO NAME count VALUE jobs
+)
+SELECT cohort, rule, count, coalesce(f.jobs, 0) AS jobs, coalesce(c.jobs, 0) AS jobs_by_category
+FROM counts f FULL JOIN by_category c USING (cohort, rule, count)
+WHERE coalesce(f.jobs, 0) <> coalesce(c.jobs, 0)
+UNION ALL
+SELECT cohort, rule, category, n_in, n_kept + n_rejected + n_unknown
+FROM funnel_by_category WHERE n_in <> n_kept + n_rejected + n_unknown
+ORDER BY ALL
+"""
 RATES = """
 SELECT cohort, model, round, category, rule, n_eligible, n_graded, n_pending, n_infra, n_unattempted, n_completed, rate
 FROM completion_rates
@@ -46,6 +68,13 @@ def reconciliation_checks() -> list[dg.AssetChecksDefinition]:
             FUNNEL,
             ["curation_funnel"],
             "Every job that enters a rule is kept, rejected or unknown, and what a rule keeps enters the next.",
+        ),
+        _check(
+            "curation_funnel",
+            "categories_add_up",
+            FUNNEL_BY_CATEGORY,
+            ["curation_funnel", "funnel_by_category"],
+            "The funnels of the categories add up to that of the month, and each reconciles by itself.",
         ),
         _check(
             "completion_rates",

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hapi_pipeline import engine
-from hapi_pipeline.curation.rules import CHAIN
+from hapi_pipeline.curation.rules import CHAIN, answers, kept, rejections
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Benchmark
 from hapi_pipeline.resources import query_parameters
+from hapi_pipeline.tables import TABLES
 from tests import scenario
 
 
@@ -51,8 +52,8 @@ def test_the_funnel_is_as_counted_by_hand_and_each_rule_starts_where_the_last_on
 def test_a_rejection_says_what_was_found_what_was_asked_and_under_which_rules(world: Lake) -> None:
     found = {r["job_id"]: r for r in rows(world, "rejected_jobs")}
     assert found["x-limit"]["observed"].startswith("$500")
-    assert found["x-limit"]["threshold"] == "under $500.0"
-    assert found["x-two"]["observed"] == "2 milestone(s)"
+    assert found["x-limit"]["threshold"] == "under $500"
+    assert found["x-two"]["observed"] == "2 milestones"
     assert found["x-twin"]["observed"] == "same as good-1"
     assert "warden" not in str(found["x-pii"])
     assert {r["rule_version"] for r in found.values()} == {"1"}
@@ -118,6 +119,8 @@ def test_the_price_limit_is_strict_and_only_a_known_client_can_post_the_same_job
         "at": "price_at_or_over_limit",
         "just over": "price_at_or_over_limit",
         "negative": "unknown_price",
+        "free": "unknown_price",
+        "u2": "duplicate_content",
         "k1": "not_paid",
     }
 
@@ -134,3 +137,73 @@ def test_every_rule_of_the_chain_answers_for_every_job_that_reaches_it(world: La
     for rule, (n_in, n_kept, *_) in scenario.FUNNEL.items():
         judged = engine.run(world, engine.query(rule), scenario.SCOPE, params)
         assert (judged.num_rows, judged["code"].null_count) == (n_in, n_kept), rule
+
+
+FOUND: list[tuple[dict[str, Any], str, str | None, str | None]] = [
+    ({"job_type": None}, "unknown_job_type", "job type unknown", "fixed"),
+    ({"job_type": "hourly"}, "not_fixed_price", "hourly", "fixed"),
+    ({"completed_at": None}, "unknown_completed_at", "completed, paid, day of completion unknown", None),
+    ({"status": "open", "paid": None}, "not_completed", "open, payment unknown", "completed, paid, on a known day"),
+    ({"milestone_count": 0}, "unknown_milestones", "0 milestones", "at most 1 milestone, price unchanged"),
+    ({"milestone_count": 1200}, "several_milestones", "1,200 milestones", None),
+    ({"price_changed": True}, "price_changed", "1 milestone, price changed", None),
+    ({"price_usd": 500}, "price_at_or_over_limit", "$500, Writing", "under $500"),
+    ({"price_usd": 1500.5}, "price_at_or_over_limit", "$1,500.50, Writing", "under $500"),
+    ({"price_usd": 500.0001}, "price_at_or_over_limit", "$500.0001, Writing", "under $500"),
+    ({"price_usd": 1e300}, "price_at_or_over_limit", "$1e+300, Writing", "under $500"),
+    ({"price_usd": 0.0}, "unknown_price", "$0, Writing", "under $500"),
+    ({"price_usd": -2.5}, "unknown_price", "-$2.50, Writing", "under $500"),
+    ({"price_usd": float("nan")}, "unknown_price", "price unknown, Writing", "under $500"),
+    (
+        {"price_usd": float("inf"), "category": None},
+        "unknown_price",
+        "price unknown, category unknown",
+        "under $500",
+    ),
+    ({"title": " ", "description": None}, "no_description", None, "a title or a description"),
+]
+
+
+def test_what_was_found_and_what_was_asked_for_can_be_read(tmp_path: Path, benchmark: Benchmark) -> None:
+    lake = Lake(tmp_path)
+    posts = [scenario.post(f"p{n:02}", **changes) for n, (changes, *_) in enumerate(FOUND)]
+    lake.write("job_posts", scenario.table_of("job_posts", posts), scenario.SCOPE)
+    params = query_parameters(scenario.rules(benchmark), dict(scenario.SCOPE))
+    for rule in CHAIN:
+        lake.write(rule, kept(lake, rule, scenario.SCOPE, params), scenario.SCOPE)
+    away = sorted(rejections(lake, scenario.SCOPE, params).to_pylist(), key=lambda r: str(r["job_id"]))
+    for row, (changes, code, observed, threshold) in zip(away, FOUND, strict=True):
+        assert row["code"] == code, changes
+        assert observed is None or row["observed"] == observed
+        assert threshold is None or row["threshold"] == threshold
+        assert row["rule_version"] == benchmark.version
+
+
+def test_a_price_just_under_the_limit_is_in_and_a_list_of_categories_is_named(
+    tmp_path: Path, benchmark: Benchmark
+) -> None:
+    rules = scenario.rules(benchmark)
+    chosen = dataclasses.replace(rules, rules=dataclasses.replace(rules.rules, categories=("Data", "Law & Order")))
+    lake = Lake(tmp_path)
+    posts = [
+        scenario.post("in", price_usd=499.99, category="Law & Order"),
+        scenario.post("out", price_usd=499.99),
+        scenario.post("both", price_usd=None, category="Writing"),
+    ]
+    lake.write("single_milestone_jobs", scenario.table_of("single_milestone_jobs", posts), scenario.SCOPE)
+    params = query_parameters(chosen, dict(scenario.SCOPE))
+    found = {r["job_id"]: r for r in rejections(lake, scenario.SCOPE, params).to_pylist()}
+    assert {job: r["code"] for job, r in found.items()} == {"out": "category_out_of_scope", "both": "unknown_price"}
+    assert found["out"]["observed"] == "$499.99, Writing"
+    assert found["out"]["threshold"] == "under $500, category in Data or Law & Order"
+
+
+def test_the_tables_without_texts_are_made_without_reading_them(world: Lake, benchmark: Benchmark) -> None:
+    params = query_parameters(scenario.rules(benchmark), dict(scenario.SCOPE))
+    with engine.connect() as connection:
+        engine.open_tables(connection, world, {"job_posts": scenario.SCOPE})
+        made = answers("fixed_price_jobs", TABLES["fixed_price_jobs"].names, "code IS NULL")
+        plan = str(connection.execute(f"EXPLAIN {made}", {"job_types": params["job_types"]}).fetchall())
+    assert "price_usd" in plan
+    assert "description" not in plan
+    assert "title" not in plan

@@ -22,7 +22,7 @@ from hapi_pipeline.settings import project_root, shipped
 from hapi_pipeline.tables import TABLES
 
 ROOT = project_root()
-PURE = ("curation", "agents", "grading", "intake", "simulate", "stats", "report")
+PURE = ("audit", "curation", "agents", "grading", "intake", "simulate", "stats", "report")
 PURE_MODULES = (
     "lake", "engine", "evaluation", "registry", "tables", "naming", "settings", "rounds", "handout",
     "estimate", "show", "progress",
@@ -110,7 +110,9 @@ def test_an_asset_depends_on_the_tables_that_its_sql_names(table: str) -> None:
             named_here = {k for k in named if len(k.path) == 1 or k.path[0] == key.path[0]}
             assert named_here <= inputs_of(key)
         else:
-            assert inputs_of(key) == named
+            # what each rule alone would turn away is worked out by the rules, one of which reads the findings
+            besides = {dg.AssetKey("pii_findings")} if table == "funnel_by_category" else set()
+            assert inputs_of(key) == named | besides
 
 
 @pytest.mark.parametrize("key", sorted(SPECS), ids=dg.AssetKey.to_user_string)
