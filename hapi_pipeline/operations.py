@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
+from hapi_pipeline.intake.drift import drift_of
 from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
@@ -94,12 +95,14 @@ def pending_cohorts(home: Home) -> list[str]:
     """The months that something has happened to since they were last refreshed with nothing left open."""
     lake = Lake(home.lake)
     known, settled = known_cohorts(lake), _settled(home)
+    uncurated = set(_to_curate(home, known))
     if any(not lake.path(table, {}).exists() for table in SUMMARIES):
         return known
     return [
         c
         for c in known
         if settled.get(c) != _cohort_state(home, lake.imports(), c)
+        or c in uncurated
         or not _is_curated(lake, c)
         or not _is_evaluated(home, lake, c)
     ]
@@ -125,14 +128,17 @@ def _is_evaluated(home: Home, lake: Lake, cohort: str) -> bool:
 def _cohort_state(home: Home, imports: Sequence[Import], cohort: str, kinds: Sequence[str] = ()) -> str:
     """Changes with every import that touches the month (of these kinds, if named) and with the rules and models."""
     touching = sorted(
-        i.import_id for i in imports if (not i.cohorts or cohort in i.cohorts) and (not kinds or i.kind in kinds)
+        i.import_id
+        for i in imports
+        if (not i.cohorts or cohort in i.cohorts) and (i.kind in kinds if kinds else i.kind not in _CHANGES_NOTHING)
     )
     names = ["benchmark.yaml"] if kinds else ["benchmark.yaml", "models.yaml"]
     files = [home.registry / name for name in names]
     return digest(__version__, *(path.read_bytes() for path in files if path.exists()), *touching, length=32)
 
 
-_CURATED_FROM = ("jobs", "rubrics")
+_CHANGES_NOTHING = ("freeze",)  # a list of what is there
+_CURATED_FROM = ("jobs", "rubrics", "audits")
 
 
 def _settled(home: Home, name: str = "refreshed") -> dict[str, str]:
@@ -174,6 +180,79 @@ def _next_month(cohort: str) -> str:
     return f"{year + month // 12}-{month % 12 + 1:02d}"
 
 
+def uncurated_cohorts(home: Home) -> list[str]:
+    """The months whose posts, rubrics or rules have changed since they were last curated."""
+    return _to_curate(home, known_cohorts(Lake(home.lake)))
+
+
+def curate(home: Home, cohorts: Sequence[str]) -> None:
+    """Curate these months, whether or not something has changed; only what has changed is made anew.
+
+    Raises RunFailedError when a run fails; what was finished before stays.
+    """
+    from hapi_pipeline.dead_runs import bury_dead_runs
+    from hapi_pipeline.definitions import build_defs
+
+    with instance_of(home) as instance:
+        bury_dead_runs(instance)
+        _curate(home, build_defs(home), instance, cohorts, {})
+    _settle(home, cohorts, "curated", _CURATED_FROM)
+
+
+def _curate(
+    home: Home, defs: dg.Definitions, instance: dg.DagsterInstance, cohorts: Sequence[str], tags: Mapping[str, str]
+) -> list[str]:
+    """Curate these months, then those later ones whose jobs are compared with theirs, as far as a change reaches.
+
+    Returns the later months whose benchmark has changed; they count as not refreshed from then on. Later months that
+    have not been curated yet, or are due for other reasons, are left alone: they have to be curated anyway.
+    """
+    from hapi_pipeline.definitions import CURATE
+
+    lake, months_back = Lake(home.lake), Registry.of(home).benchmark.duplicates.months_back
+    known, done, todo = known_cohorts(lake), set[str](), sorted(cohorts)
+    upset: set[str] = set()  # later months that were settled
+    moved_on: set[str] = set()
+    while todo:
+        within = {c for c in known if any(_is_after(c, t, months_back) for t in todo)} - {*todo, *done}
+        upset |= within - set(_to_curate(home, sorted(within)))
+        _unsettle(home, upset, "curated")  # first, so that a run that is killed leaves nothing to be forgotten
+        before = {c: _standing(lake, c) for c in todo}
+        for first, last in stretches(todo):
+            _run(defs, instance, CURATE, (first, last), tags)
+        done |= set(todo)
+        after = {c: _standing(lake, c) for c in todo}
+        moved_on |= {c for c in todo if c in upset and before[c][1] != after[c][1]}
+        moved = [c for c in todo if before[c][0] != after[c][0]]
+        reached = sorted(c for c in upset if any(_is_after(c, m, months_back) for m in moved))
+        gap = min((c for c in reached if c not in done), default=None)
+        todo = [c for c in reached if gap and c >= gap]
+    _unsettle(home, moved_on, "refreshed")
+    _settle(home, sorted(upset), "curated", _CURATED_FROM)
+    return sorted(moved_on)
+
+
+def _is_after(cohort: str, other: str, months: int) -> bool:
+    """Whether a month comes at most so many months after another."""
+    year, month = map(int, cohort.split("-"))
+    other_year, other_month = map(int, other.split("-"))
+    return 0 < 12 * (year - other_year) + month - other_month <= months
+
+
+def _standing(lake: Lake, cohort: str) -> tuple[tuple[str | None, ...], str | None]:
+    """What later months see of a month, and its benchmark: both change with the rows."""
+    keys = {"cohort": cohort}
+    seen = tuple(lake.content(table, keys) for table in ("curated_jobs", "job_signatures", "job_clusters"))
+    return seen, lake.content("benchmark_jobs", keys)
+
+
+def _unsettle(home: Home, cohorts: Collection[str], name: str) -> None:
+    settled = _settled(home, name)
+    if settled.keys() & set(cohorts):
+        kept = {c: state for c, state in settled.items() if c not in cohorts}
+        write_bytes(home.lake / f"{name}.json", json.dumps(kept, indent=1, sort_keys=True).encode())
+
+
 def refresh(
     home: Home, cohorts: Sequence[str], models: Sequence[str] | None = None, max_usd: float | None = None
 ) -> Refreshed:
@@ -185,7 +264,7 @@ def refresh(
 
     from hapi_pipeline.assets.rounds import stale_assets
     from hapi_pipeline.dead_runs import bury_dead_runs
-    from hapi_pipeline.definitions import CURATE, EVALUATE, SUMMARISE, build_defs
+    from hapi_pipeline.definitions import EVALUATE, SUMMARISE, build_defs
     from hapi_pipeline.resources import HapiHome
 
     registry = Registry.of(home)
@@ -196,9 +275,10 @@ def refresh(
     with instance_of(home) as instance:
         bury_dead_runs(instance)
         defs = build_defs(home)
-        for first, last in stretches(_to_curate(home, cohorts)):
-            _run(defs, instance, CURATE, (first, last), tags)
+        followers = _curate(home, defs, instance, _to_curate(home, cohorts), tags)
         _settle(home, cohorts, "curated", _CURATED_FROM)
+        if models is None:
+            cohorts = sorted({*cohorts, *followers})
         hapi, by_key = HapiHome(root=str(home.root)), {m.key: m for m in registry.models}
         # a backfill is one run, gaps between the months or not; a refresh leaves the gaps alone
         for first, last in [(cohorts[0], cohorts[-1])] if models else stretches(cohorts):
@@ -283,6 +363,7 @@ def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
     with instance_of(home) as instance:
         import dagster as dg
 
+        earlier = Lake(home.lake).imports("jobs")
         for table, done in imports:
             metadata: dict[str, Any] = {
                 "rows": done.rows,
@@ -293,6 +374,8 @@ def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
                 "missing columns": ", ".join(done.missing_columns) or "none",
                 "columns kept aside": ", ".join(done.unmapped_columns) or "none",
             }
+            if done.kind == "jobs":
+                metadata["schema drift"] = drift_of(done, earlier).text or "none"
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(asset_key=[table], metadata=metadata, tags={"hapi/import": done.import_id})
             )

@@ -73,6 +73,10 @@ def query_parameters(benchmark: Benchmark, scope: dict[str, str]) -> dict[str, o
         "min_criteria": benchmark.min_criteria,
         "max_criteria": benchmark.max_criteria,
         "rule_version": benchmark.version,
+        "min_similarity": benchmark.duplicates.min_similarity,
+        "jobs_per_month": benchmark.selection.jobs_per_month,
+        "sample_seed": str(benchmark.selection.seed),
+        "price_bands": list(benchmark.selection.price_bands),
     }
 
 

@@ -9,4 +9,4 @@ SELECT j.*, s.rubric_version, coalesce(s.n_criteria, 0) AS n_criteria,
          WHEN s.n_criteria > $max_criteria THEN 'too_many_criteria' END AS code,
     coalesce(s.n_criteria || ' criteria', 'no rubric') AS observed,
     $min_criteria || ' to ' || $max_criteria || ' criteria' AS threshold
-FROM curated_jobs j LEFT JOIN sizes s USING (job_id)
+FROM curated_jobs j SEMI JOIN selected_jobs USING (job_id) LEFT JOIN sizes s USING (job_id)
