@@ -21,7 +21,7 @@ from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
 
 if TYPE_CHECKING:
-    from hapi_pipeline.lake import Import
+    from hapi_pipeline.lake import Import, Lake
     from hapi_pipeline.operations import Refreshed
 
 Command = Callable[[argparse.Namespace, Home], int]
@@ -84,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     demo_command.add_argument("--fresh", action="store_true", help="delete this demo home and start over")
     add("init", init, "Make a home: a folder with its own rules, models and data.")
 
-    what = commands.add_parser("import", help="Take in files: jobs, rubrics, verdicts, attempts.").add_subparsers(
-        metavar="KIND", required=True
-    )
+    what = commands.add_parser(
+        "import", help="Take in files: jobs, rubrics, verdicts, audits, attempts."
+    ).add_subparsers(metavar="KIND", required=True)
     jobs = add("jobs", import_jobs, "Import job exports (CSV, JSON lines, Parquet, gzipped or not).", what)
     jobs.add_argument("files", nargs="+", type=Path, metavar="FILE")
     jobs.add_argument("--source", required=True, metavar="NAME", help="source definition in registry/sources/")
@@ -99,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         what,
     )
     verdicts.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    audits = add("audits", import_audits, "Import what curators judged: workbooks made by `hapi audit`.", what)
+    audits.add_argument("files", nargs="+", type=Path, metavar="FILE")
     attempts = add(
         "attempts", import_attempts, "Import an external agent's work: a folder with a JSONL manifest.", what
     )
@@ -111,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     refreshed.add_argument(
         "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
     )
+
+    curated = add("curate", curate, "Apply the rules to a month, or to all that changed, and show what they leave.")
+    curated.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month only, even if nothing changed")
+    curated.add_argument(
+        "--what-if",
+        action="append",
+        metavar="KEY=VALUE",
+        help="change nothing, only say what another threshold would do, e.g. max_price_usd=300; may be repeated",
+    )
+    curated.add_argument("--format", choices=("table", "json"), default="table")
 
     models_command = add(
         "models", models, "List the models with what each has and lacks; also: models add, models retire."
@@ -151,6 +163,34 @@ def _parser() -> argparse.ArgumentParser:
         help="where to; packets there already are left alone",
     )
 
+    of_jobs = commands.add_parser("jobs", help="The benchmark's jobs: jobs export.").add_subparsers(
+        metavar="ACTION", required=True
+    )
+    exported = add(
+        "export", jobs_export, "Write briefs and attachments of jobs for the author of an external agent.", of_jobs
+    )
+    exported.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    exported_span = exported.add_mutually_exclusive_group()
+    exported_span.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month only (default: all)")
+    exported_span.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
+    exported.add_argument("--round", default="agent_alone", metavar="NAME", help=f"one of {', '.join(ROUND)}")
+    exported.add_argument("--model", metavar="NAME", help="the external model; rounds after the first need it")
+    exported.add_argument("--format", choices=("folder", "jsonl"), default="folder")
+
+    audited = add("audit", audit, "Draw a blind sample of jobs for curators, or show what their answers say.")
+    audited.add_argument("--out", type=Path, metavar="FILE", help="workbook to make (.xlsx); holds posts as they came")
+    audited.add_argument("--show", action="store_true", help="precision and recall of each rule by the answers so far")
+    span = audited.add_mutually_exclusive_group()
+    span.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month (default for --out: the newest)")
+    span.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
+    audited.add_argument(
+        "--per-stratum", type=_count, metavar="N", help="jobs a month and rule (default: see benchmark.yaml)"
+    )
+
+    frozen = add("freeze", freeze, "Write down the benchmark's jobs under a name that a release can cite.")
+    frozen.add_argument("name", nargs="?", metavar="NAME", help="used once; without it, the freezes that there are")
+    frozen.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
+
     asked = add("query", query, "Ask every table of the lake in SQL, read-only.")
     asked.add_argument(
         "sql", metavar="SELECT", help='e.g. "SELECT * FROM leaderboard"; the tables: docs/data_dictionary.md'
@@ -164,11 +204,36 @@ def _parser() -> argparse.ArgumentParser:
     explained = add("explain", explain, "Why a job is in or out, its rubric, attempts, verdicts and outcome.")
     explained.add_argument("job_id", metavar="JOB_ID")
 
-    simulated = add("simulate", simulate, "Make synthetic exports with known truth.")
+    simulated = add(
+        "simulate",
+        simulate,
+        "Make synthetic exports with known truth: why each post qualifies or not, what personal data it holds, "
+        "which post it repeats.",
+    )
     simulated.add_argument("--posts", type=int, required=True, metavar="N")
     simulated.add_argument("--seed", type=int, default=0, metavar="S")
     simulated.add_argument("--out", type=Path, required=True, metavar="DIR")
     simulated.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv")
+    simulated.add_argument(
+        "--months",
+        type=_months,
+        default="3",
+        metavar="A..B",
+        help="months from A to B, as YYYY-MM..YYYY-MM, or how many from 2026-08 on (default: 3)",
+    )
+    simulated.add_argument(
+        "--share", type=_share, default=0.16, metavar="P", help="probability that a post qualifies (default: 0.16)"
+    )
+    simulated.add_argument(
+        "--repeats",
+        type=_share,
+        default=0.01,
+        metavar="P",
+        help="probability that a post repeats an earlier one (default: 0.01)",
+    )
+    simulated.add_argument(
+        "--no-verdicts", action="store_true", help="only jobs, rubrics and the truth about posts; much faster"
+    )
 
     shown = add("ui", ui, "Start the Dagster UI and daemon on this home; history is kept.")
     shown.add_argument("--port", type=int, default=3000)
@@ -188,6 +253,30 @@ def _month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no month; write YYYY-MM")
     return text
+
+
+def _months(text: str) -> tuple[str, ...]:
+    """Months in a row."""
+    from hapi_pipeline.simulate.exports import months_from
+
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= 1200:
+        return months_from("2026-08", int(text))
+    month = r"[12]\d{3}-(?:0[1-9]|1[0-2])"
+    if not re.fullmatch(rf"{month}(?:\.\.{month})?", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: write YYYY-MM..YYYY-MM, YYYY-MM or how many months")
+    first, last = text[:7], text[-7:]
+    (year, month_number), (last_year, last_number) = (map(int, end.split("-")) for end in (first, last))
+    count = 12 * (last_year - year) + last_number - month_number + 1
+    if not 1 <= count <= 1200:
+        raise argparse.ArgumentTypeError(f"{text!r}: the first month comes before the last, at most 1200 apart")
+    return months_from(first, count)
+
+
+def _share(text: str) -> float:
+    """A probability."""
+    if not 0 <= (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no probability: it must be from 0 to 1")
+    return share
 
 
 def _usd(text: str) -> float:
@@ -275,7 +364,7 @@ def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import
         known.add(done.import_id)
         report_imports(home, [(table, done)])
         quarantined += done.quarantined
-        print(f"{done.files[0].name}: {done.rows:,} {unit} taken in{_remarks(done)}.")
+        print(f"{done.files[0].name}: {done.rows:,} {unit} taken in{_remarks(done, Lake(home.lake))}.")
     return _quarantine_note(home, quarantined)
 
 
@@ -285,13 +374,18 @@ def _needs(home: Home) -> None:
         raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
 
 
-def _remarks(done: Import) -> str:
+def _remarks(done: Import, lake: Lake) -> str:
+    from hapi_pipeline.intake.drift import drift_of
+
     remarks = ""
     if done.missing_columns:
         remarks += f"; not in this file, so null: {', '.join(done.missing_columns)}"
     if done.unmapped_columns:
         shown = ", ".join(done.unmapped_columns[:6]) + (", …" if len(done.unmapped_columns) > 6 else "")
         remarks += f"; kept aside: {shown}"
+    drift = drift_of(done, lake.imports("jobs")) if done.kind == "jobs" else None
+    if drift and drift.before:
+        remarks += f"; since {drift.before}: {drift.text}"
     return remarks
 
 
@@ -321,6 +415,15 @@ def import_verdicts(arguments: argparse.Namespace, home: Home) -> int:
     return _quarantine_note(home, done.quarantined)
 
 
+def import_audits(arguments: argparse.Namespace, home: Home) -> int:
+    """Import what curators judged."""
+    from hapi_pipeline.audit.imports import import_audits as take_in
+    from hapi_pipeline.lake import Lake
+
+    _needs(home)
+    return _import(home, "audit_exports", "answers", lambda: take_in(Lake(home.lake), arguments.files))
+
+
 def import_attempts(arguments: argparse.Namespace, home: Home) -> int:
     """Import an external agent's work."""
     from hapi_pipeline.intake.attempts import import_attempts as take_in
@@ -331,7 +434,10 @@ def import_attempts(arguments: argparse.Namespace, home: Home) -> int:
     _needs(home)
     with at_work(home):
         done, new = take_in(Lake(home.lake), home, Registry.of(home), arguments.folder)
-    print(f"{done.rows} attempt(s) taken in." if new else f"{arguments.folder}: imported before, nothing changed.")
+    if new:
+        print(f"{done.rows} attempt(s) taken in{_remarks(done, Lake(home.lake))}.")
+    else:
+        print(f"{arguments.folder}: imported before, nothing changed.")
     return _quarantine_note(home, done.quarantined if new else 0)
 
 
@@ -355,6 +461,64 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
             return 0
         return _report(_guarded(lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
+
+
+def curate(arguments: argparse.Namespace, home: Home) -> int:
+    """Apply the rules and show the funnel, or say what other thresholds would do."""
+    from hapi_pipeline import operations
+    from hapi_pipeline.lake import Lake
+
+    _needs(home)
+    lake = Lake(home.lake)
+    known = operations.known_cohorts(lake)
+    if arguments.cohort and arguments.cohort not in known:
+        raise UserError(f"There are no jobs of {arguments.cohort!r}; months with jobs: {', '.join(known) or 'none'}.")
+    of = [arguments.cohort] if arguments.cohort else known
+    if arguments.what_if:
+        return _what_if(arguments, home, of)
+    with operations.at_work(home):
+        to_do = of if arguments.cohort else operations.uncurated_cohorts(home)
+        if to_do:
+            try:
+                operations.curate(home, to_do)
+            except operations.RunFailedError as error:
+                return _report(str(error))
+    _show_funnel(lake, to_do or of, arguments.format)
+    if not to_do and arguments.format == "table":
+        print("\nNothing has changed since the last time." if known else "There are no jobs yet; import some.")
+    return 0
+
+
+def _show_funnel(lake: Lake, cohorts: Sequence[str], form: str) -> None:
+    """The funnel over these months, for a person or as JSON."""
+    import json
+
+    from hapi_pipeline.curation.funnel import categories_of, codes_of, funnel_of
+    from hapi_pipeline.show import funnel_text
+
+    rows, codes = funnel_of(lake, cohorts), codes_of(lake, cohorts)
+    if form == "json":
+        categories = categories_of(lake, cohorts)
+        print(json.dumps({"cohorts": list(cohorts), "funnel": rows, "codes": codes, "by_category": categories}))
+    elif rows:
+        span = cohorts[0] if len(cohorts) == 1 else f"{len(cohorts)} months, {cohorts[0]} to {cohorts[-1]}"
+        print(funnel_text(rows, codes[:10], span))
+
+
+def _what_if(arguments: argparse.Namespace, home: Home, cohorts: Sequence[str]) -> int:
+    import json
+
+    from hapi_pipeline.curation.whatif import changed_benchmark, what_if
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.registry import Registry
+    from hapi_pipeline.resources import constant_relations, query_parameters
+    from hapi_pipeline.show import what_if_text
+
+    now = Registry.of(home).benchmark
+    then = changed_benchmark(now, arguments.what_if)
+    found = what_if(Lake(home.lake), now, then, cohorts, query_parameters, constant_relations)
+    print(json.dumps(found.as_json()) if arguments.format == "json" else what_if_text(found))
+    return 0
 
 
 def _guarded(work: Callable[[], Refreshed]) -> Refreshed | str:
@@ -433,6 +597,75 @@ def packets(arguments: argparse.Namespace, home: Home) -> int:
         f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
         "`hapi import verdicts FILE…` takes the filled workbooks back."
     )
+    return 0
+
+
+def jobs_export(arguments: argparse.Namespace, home: Home) -> int:
+    """Write briefs for an external agent's author."""
+    from hapi_pipeline.briefs import export_jobs
+    from hapi_pipeline.lake import Lake
+
+    _needs(home)
+    known = sorted(keys["cohort"] for keys in Lake(home.lake).partitions("benchmark_jobs"))
+    named = arguments.cohort or arguments.cohorts
+    cohorts = _span(named, known) if named else known
+    if not cohorts:
+        raise UserError(f"There are no benchmark jobs of these months; there are of: {', '.join(known) or 'none yet'}.")
+    count = export_jobs(home, arguments.out, cohorts, arguments.round, arguments.model, arguments.format)
+    print(
+        f"{count:,} brief(s) for {arguments.round} in {arguments.out}; its README.md says how work is handed in, "
+        "`hapi import attempts DIR` takes it back."
+    )
+    return 0
+
+
+def audit(arguments: argparse.Namespace, home: Home) -> int:
+    """The human audit of curation: a sample to judge, or what the answers say."""
+    from hapi_pipeline.audit.report import hand_out, shown
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.registry import Registry
+
+    _needs(home)
+    if arguments.out is None and not arguments.show:
+        raise UserError("Name the workbook to make with --out FILE.xlsx, or --show what the answers say so far.")
+    lake = Lake(home.lake)
+    curated = sorted(keys["cohort"] for keys in lake.partitions("curated_jobs"))
+    named = arguments.cohort or arguments.cohorts
+    cohorts = _span(named, curated) if named else curated
+    if not cohorts:
+        raise UserError(f"No such month is curated; those that are: {', '.join(curated) or 'none yet'}.")
+    if arguments.out is not None:
+        of = cohorts if named else cohorts[-1:]
+        print(hand_out(lake, arguments.out, of, Registry.of(home).benchmark, arguments.per_stratum))
+    if arguments.show:
+        print(shown(lake, cohorts))
+    return 0
+
+
+def freeze(arguments: argparse.Namespace, home: Home) -> int:
+    """Write down the benchmark's jobs under a name, or list what has been written down."""
+    from datetime import UTC, datetime
+
+    from hapi_pipeline import operations
+    from hapi_pipeline.curation import selection
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.show import print_rows
+
+    _needs(home)
+    lake = Lake(home.lake)
+    if arguments.name is None:
+        found = selection.freezes(lake)
+        print_rows(found, "table") if found.num_rows else print("There is no freeze yet; `hapi freeze NAME` makes one.")
+        return 0
+    with operations.at_work(home):
+        known = sorted(keys["cohort"] for keys in lake.partitions("benchmark_jobs"))
+        cohorts = _span(arguments.cohorts, known) if arguments.cohorts else known
+        stale = set(operations.pending_cohorts(home)) & set(cohorts)
+        done = selection.freeze(lake, arguments.name, cohorts, datetime.now(UTC))
+        operations.report_imports(home, [("job_freezes", done)])
+    print(f"Froze {done.rows:,} jobs of {len(done.cohorts)} month(s) as {arguments.name!r}: table job_freezes.")
+    if stale:
+        print(f"Not up to date when it was made: {', '.join(sorted(stale))}.")
     return 0
 
 
@@ -548,10 +781,11 @@ def pii(arguments: argparse.Namespace, home: Home) -> int:
 def explain(arguments: argparse.Namespace, home: Home) -> int:
     """Everything known of one job."""
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.registry import Registry
     from hapi_pipeline.show import explain_job
 
     _needs(home)
-    print(explain_job(Lake(home.lake), arguments.job_id))
+    print(explain_job(Lake(home.lake), arguments.job_id, Registry.of(home)))
     return 0
 
 
@@ -561,9 +795,19 @@ def simulate(arguments: argparse.Namespace, home: Home) -> int:
 
     if arguments.posts < 1:
         raise UserError("--posts must be at least 1.")
-    made = make(arguments.posts, arguments.seed, arguments.out, form=arguments.format)
+    made = make(
+        arguments.posts,
+        arguments.seed,
+        arguments.out,
+        months=arguments.months,
+        form=arguments.format,
+        share=arguments.share,
+        repeats=arguments.repeats,
+        verdicts=not arguments.no_verdicts,
+    )
     print(
-        f"Made {made.posts:,} posts ({made.qualifying:,} of them qualify), {made.criteria:,} rubric criteria and "
+        f"Made {made.posts:,} posts ({made.qualifying:,} of them qualify, {sum(made.personal_data.values()):,} hold "
+        f"personal data, {made.repeated:,} repeat another), {made.criteria:,} rubric criteria and "
         f"{made.verdicts:,} verdicts in {arguments.out}: {', '.join(made.files)}."
     )
     return 0

@@ -19,7 +19,7 @@ from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, shipped
 
 COMPLETION_RULES = ("all_criteria", "required_criteria")
-AGENT_PROFILES = ("paper", "code", "external")
+AGENT_PROFILES = ("paper", "code", "command", "external")
 _LONGEST_KEY = 200  # bytes; a folder's name may have 255
 SIMULATED_API = "simulated"
 """`api_base` of a model that the project's own loopback server answers for."""
@@ -49,6 +49,32 @@ class AgentLimits:
 
 
 @dataclass(frozen=True)
+class AuditPlan:
+    """How many jobs curators are asked to judge: a month and rule, and how many times as many of those kept."""
+
+    per_stratum: int = 10
+    kept_times: int = 3
+    seed: str = "1"
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """When two jobs are alike, and how far back a job is compared."""
+
+    min_similarity: float = 0.8  # Jaccard similarity of word 3-shingles
+    months_back: int = 12
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The sample of each month that goes into the benchmark."""
+
+    jobs_per_month: int | None = None  # None takes all
+    seed: int = 2026
+    price_bands: tuple[float, ...] = (25.0, 50.0, 100.0, 200.0)  # USD, where a band begins
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """The rules of the benchmark, from benchmark.yaml."""
 
@@ -60,17 +86,21 @@ class Benchmark:
     rounds: tuple[str, ...]
     completion_rule: str
     agent: AgentLimits
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    selection: Selection = field(default_factory=Selection)
+    audit: AuditPlan = field(default_factory=AuditPlan)
 
 
 @dataclass(frozen=True)
 class Price:
-    """USD per million tokens, valid from a date on."""
+    """USD per million tokens, valid from a date on. Cached tokens without a price of their own cost like others."""
 
     valid_from: date
     input: float
     output: float
     cached_read: float | None = None
     cache_write: float | None = None
+    free: bool = False  # says that zero is meant
 
 
 @dataclass(frozen=True)
@@ -78,8 +108,9 @@ class Pool:
     """How hard one provider may be pressed."""
 
     name: str
-    concurrency: int = 8
+    concurrency: int = 8  # calls under way at once
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None  # sent and received
 
 
 @dataclass(frozen=True)
@@ -97,6 +128,9 @@ class Model:
     api_base: str | None = None
     api_key_env: str | None = None
     retired: bool = False
+    vision: bool = False  # sees pictures
+    command: tuple[str, ...] = ()  # of the profile `command`: a program that is started in the sandbox
+    command_reads: tuple[str, ...] = ()  # files and folders that it needs to run, shown to it read-only
 
     @property
     def simulated(self) -> bool:
@@ -106,7 +140,7 @@ class Model:
     @property
     def external(self) -> bool:
         """Whether this model's attempts are made elsewhere and imported."""
-        return self.litellm is None
+        return self.litellm is None and not self.command
 
     @property
     def key(self) -> str:
@@ -117,6 +151,21 @@ class Model:
         """The price list valid on a day, or None where the registry knows none."""
         valid = [p for p in self.prices if p.valid_from <= day]
         return max(valid, key=lambda p: p.valid_from) if valid else None
+
+    def price_problem(self, day: date) -> str | None:
+        """Why the cost of a call on that day could not be counted, in a plain sentence; None when it can."""
+        price, where = self.price_on(day), f"under `prices` of {self.name} in models.yaml"
+        if not self.prices:
+            return f"Model {self.name!r} has no price; write what its tokens cost {where}."
+        if price is None:
+            first = min(p.valid_from for p in self.prices)
+            return f"Model {self.name!r} has no price before {first}; write what its tokens cost until then {where}."
+        if not price.free and not (price.input > 0 and price.output > 0):
+            return (
+                f"Model {self.name!r} has a price of zero from {price.valid_from} on; write the real one {where}, or "
+                "`free: true` beside it if the tokens cost nothing."
+            )
+        return None
 
 
 @dataclass(frozen=True)
@@ -129,6 +178,7 @@ class Source:
     required: tuple[str, ...]
     description: str = ""
     simulated: bool = False
+    records: str | None = None  # where a JSON document has its records: data.search.edges[].node
 
 
 class Registry:
@@ -276,9 +326,52 @@ def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
             rounds=_rounds(_need(data, "rounds", where), where),
             completion_rule=rule,
             agent=AgentLimits(**_section(data, "agent", where)),
+            duplicates=_duplicates(_section(data, "duplicates", where), where),
+            selection=_selection(_section(data, "selection", where), where),
+            audit=_audit_plan(_section(data, "audit", where), where),
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} has a value of the wrong kind: {error}.") from error
+
+
+def _audit_plan(section: Mapping[str, Any], where: Path) -> AuditPlan:
+    """How the curators' sample is drawn."""
+    plan = AuditPlan(
+        per_stratum=int(section.get("per_stratum", AuditPlan.per_stratum)),
+        kept_times=int(section.get("kept_times", AuditPlan.kept_times)),
+        seed=str(section.get("seed", AuditPlan.seed)),
+    )
+    if plan.per_stratum < 1 or plan.kept_times < 1:
+        raise UserError(f"{where}: audit.per_stratum and audit.kept_times must be whole numbers of at least 1.")
+    return plan
+
+
+MOST_MONTHS_BACK = 12
+
+
+def _duplicates(section: Mapping[str, Any], where: Path) -> Duplicates:
+    found = Duplicates(**section)
+    if not _whole(found.months_back, 0, MOST_MONTHS_BACK):
+        raise UserError(f"{where}: duplicates.months_back must be a whole number from 0 to {MOST_MONTHS_BACK}.")
+    if not 0.5 <= float(found.min_similarity) <= 1:  # below .5 the signatures miss most pairs
+        raise UserError(f"{where}: duplicates.min_similarity must be a number from 0.5 to 1.")
+    return Duplicates(float(found.min_similarity), found.months_back)
+
+
+def _selection(section: Mapping[str, Any], where: Path) -> Selection:
+    found = Selection(**section)
+    if found.jobs_per_month is not None and not _whole(found.jobs_per_month, 1, 1_000_000):
+        raise UserError(
+            f"{where}: selection.jobs_per_month must be null, for all, or a whole number from 1 to 1000000."
+        )
+    bands = tuple(float(band) for band in found.price_bands)
+    if not bands or list(bands) != sorted(set(bands)) or not all(0 < band < float("inf") for band in bands):
+        raise UserError(f"{where}: selection.price_bands must be amounts over 0 that grow, as [25, 50, 100].")
+    return Selection(found.jobs_per_month, int(found.seed), bands)
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _checked_model(entry: Any) -> Model:
@@ -298,17 +391,8 @@ def _model(entry: Mapping[str, Any], name: str) -> Model:
     profile = entry.get("agent_profile", "paper")
     if profile not in AGENT_PROFILES:
         raise UserError(f"models.yaml: {name}: agent_profile must be one of {', '.join(AGENT_PROFILES)}.")
-    prices = tuple(
-        Price(
-            valid_from=date.fromisoformat(str(p["from"])),
-            input=float(p["input"]),
-            output=float(p["output"]),
-            cached_read=p.get("cached_read"),
-            cache_write=p.get("cache_write"),
-        )
-        for p in entry.get("prices") or []
-    )
-    pool = entry.get("pool") or {}
+    prices = tuple(_price(p, name) for p in entry.get("prices") or [])
+    command, reads = _command(entry.get("agent"), profile, name)
     return Model(
         name=name,
         litellm=entry.get("litellm"),
@@ -317,11 +401,70 @@ def _model(entry: Mapping[str, Any], name: str) -> Model:
         max_tokens=int(entry.get("max_tokens", 8192)),
         prices=prices,
         training_cutoff=str(entry["training_cutoff"]) if entry.get("training_cutoff") else None,
-        pool=Pool(str(pool.get("name", "default")), int(pool.get("concurrency", 8)), pool.get("requests_per_minute")),
+        pool=_pool(entry.get("pool") or {}, name),
         api_base=entry.get("api_base"),
         api_key_env=entry.get("api_key_env"),
         retired=bool(entry.get("retired", False)),
+        vision=bool(entry.get("vision", False)),
+        command=command,
+        command_reads=reads,
     )
+
+
+def _command(agent: Any, profile: str, model: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The command of a model whose agent is a program, and the paths that it needs; both empty for others."""
+    if profile != "command" and agent is None:
+        return (), ()
+    if profile != "command":
+        raise UserError(f"models.yaml: {model}: `agent` goes with agent_profile: command; write that, or leave it out.")
+    where = f"models.yaml: {model}"
+    given = agent if isinstance(agent, dict) else {}
+    command, reads = given.get("command"), given.get("reads") or []
+    for words, key in ((command, "command"), (reads, "reads")):
+        if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+            raise UserError(f"{where}: write agent: {{{key}: [...]}}, a list of texts.")
+    if not command:
+        raise UserError(f"{where}: agent.command is empty; write the program and its arguments.")
+    if not all(path.startswith("/") and ".." not in path.split("/") and path.strip("/") for path in reads):
+        raise UserError(f"{where}: agent.reads must list absolute paths, such as /opt/my-agent.")
+    return tuple(command), tuple(reads)
+
+
+_PRICED = ("input", "output", "cached_read", "cache_write")
+
+
+def _price(entry: Mapping[str, Any], model: str) -> Price:
+    """One price list of a model; UserError for an amount that is none."""
+    free = entry.get("free", False)
+    amounts: dict[str, float] = {"input": 0.0, "output": 0.0} if free is True else {}
+    for key in _PRICED:
+        value = entry.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise UserError(
+                f"models.yaml: {model}: the price {key!r} is {value!r}; it must be USD per million tokens, 0 or more."
+            )
+        amounts[key] = float(value)
+    if not isinstance(free, bool) or (free and any(amounts.values())):
+        raise UserError(f"models.yaml: {model}: `free` must be true or false, and true only where all prices are 0.")
+    for key in ("from", "input", "output"):
+        if key not in amounts:
+            _need(entry, key, f"models.yaml: {model}: a price")
+    return Price(date.fromisoformat(str(entry["from"])), **amounts, free=free)
+
+
+def _pool(entry: Mapping[str, Any], model: str) -> Pool:
+    """The pool of a model; UserError for a limit that is none."""
+    limits: dict[str, int] = {}
+    for key in ("concurrency", "requests_per_minute", "tokens_per_minute"):
+        value = entry.get(key)
+        if value is None:
+            continue
+        if not _whole(value, 1, 1_000_000_000):
+            raise UserError(f"models.yaml: {model}: pool.{key} is {value!r}; it must be a whole number of at least 1.")
+        limits[key] = value
+    return Pool(str(entry.get("name", "default")), **limits)
 
 
 def _model_entry(model: Model) -> dict[str, Any]:
@@ -329,7 +472,7 @@ def _model_entry(model: Model) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": model.name}
     blank = Model(name="", litellm=None)
     for key, value in asdict(model).items():
-        if key in ("name", "prices", "pool") or value == getattr(blank, key):
+        if key in ("name", "prices", "pool", "command", "command_reads") or value == getattr(blank, key):
             continue
         entry[key] = dict(value) if isinstance(value, Mapping) else value
     if model.prices:
@@ -337,8 +480,13 @@ def _model_entry(model: Model) -> dict[str, Any]:
             {"from": p.valid_from.isoformat(), "input": p.input, "output": p.output}
             | ({"cached_read": p.cached_read} if p.cached_read is not None else {})
             | ({"cache_write": p.cache_write} if p.cache_write is not None else {})
+            | ({"free": True} if p.free else {})
             for p in model.prices
         ]
+    if model.command:
+        entry["agent"] = {"command": list(model.command)}
+        if model.command_reads:
+            entry["agent"]["reads"] = list(model.command_reads)
     if model.pool != blank.pool:
         entry["pool"] = {k: v for k, v in asdict(model.pool).items() if v is not None}
     return entry
@@ -358,4 +506,18 @@ def _source(name: str, data: Mapping[str, Any], where: Path) -> Source:
         required=required,
         description=str(data.get("description", "")),
         simulated=bool(data.get("simulated", False)),
+        records=_records(data.get("records"), where),
     )
+
+
+def _records(value: Any, where: Path) -> str | None:
+    """The path to a document's records, checked when the definition is read."""
+    from hapi_pipeline.intake.documents import records_prefix
+
+    if value is None:
+        return None
+    try:
+        records_prefix(str(value))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return str(value)

@@ -79,6 +79,12 @@ FIELDS: dict[str, Field] = {
     "n_kept": Field("int", "Jobs that passed it", "jobs"),
     "n_rejected": Field("int", "Jobs that it turned away on known facts", "jobs"),
     "n_unknown": Field("int", "Jobs that it turned away because a fact is unknown", "jobs"),
+    "n_alone": Field(
+        "int",
+        "Jobs of the month that this rule would turn away if it were the only one; null for the rules that judge "
+        "among jobs",
+        "jobs",
+    ),
     "finding_type": Field("text", "Kind of personal data found"),
     "place": Field("text", "Field of the post in which it was found"),
     "start": Field("int", "First character of the finding within the field, from 0", "characters"),
@@ -86,6 +92,42 @@ FIELDS: dict[str, Field] = {
     "score": Field("float", "Confidence of the detector, 0 to 1"),
     "decision": Field("text", "keep, review or reject"),
     "detector_version": Field("text", "Version of the detector"),
+    # selection
+    "cluster_id": Field("text", "job_id of the head of the job's cluster: the earliest job that it is like"),
+    "head_cohort": Field("text", "Month of the head of the cluster, as YYYY-MM"),
+    "similarity": Field("float", "Jaccard similarity of the word 3-shingles of title and description to the head's"),
+    "method": Field("text", "How the cluster was found: itself (a head), content (same content_id) or near (its text)"),
+    "band": Field("int", "0 for the whole text, from 1 on the bands of the MinHash signature"),
+    "band_key": Field("int", "Hash of the whole text or band; jobs that share one are compared"),
+    "n_shingles": Field("int", "Distinct word 3-shingles of title and description", "shingles"),
+    "freeze_name": Field("text", "Name of the freeze, given once"),
+    "frozen_at": Field("timestamp", "When the freeze was made", "UTC"),
+    # the human audit of curation
+    "keep": Field("bool", "Whether the curator would keep the job; null when the curator could not judge"),
+    "reason": Field("text", "Rule by which the curator would turn the job away, or other; null where none was named"),
+    "curator": Field("text", "Pseudonym of the curator"),
+    "judged_at": Field("timestamp", "When the curator judged, as stated in the file", "UTC"),
+    "n_population": Field("int", "Jobs that the rule turned away; in the row all: jobs that all rules keep", "jobs"),
+    "n_sampled": Field("int", "Of these, jobs that came back from a curator", "jobs"),
+    "n_audited": Field("int", "Of these, jobs with an answer on which all curators who could judge agree", "jobs"),
+    "n_agreed": Field("int", "Of these, jobs that a person would turn away too; in all: keep too", "jobs"),
+    "n_missed": Field(
+        "int",
+        "Audited jobs that came past the rule though a person would turn them away by it; in all: jobs turned away "
+        "that a person would keep",
+        "jobs",
+    ),
+    "n_disagreed": Field("int", "Sampled jobs on which curators contradict each other: not audited", "jobs"),
+    "precision": Field("float", "n_agreed / n_audited: share of these jobs that a person decides alike"),
+    "precision_lo": Field("float", "Wilson 95 % interval of precision, lower end"),
+    "precision_hi": Field("float", "Wilson 95 % interval of precision, upper end"),
+    "recall": Field(
+        "float",
+        "Estimated share, of the jobs reaching the rule that a person would turn away by it, that it turned away; in "
+        "all: of the jobs that a person would keep, that are kept. Null while a stratum of it has no audited job",
+    ),
+    "recall_lo": Field("float", "95 % interval of recall, lower end"),
+    "recall_hi": Field("float", "95 % interval of recall, upper end"),
     # rubrics
     "rubric_version": Field("text", "Hash of the rubric's criteria: texts, order and importance"),
     "text": Field("text", "Text of the criterion"),
@@ -103,8 +145,15 @@ FIELDS: dict[str, Field] = {
     "cached_tokens": Field("int", "Tokens sent that the provider read from its cache", "tokens"),
     "reasoning_tokens": Field("int", "Tokens received that were reasoning", "tokens"),
     "cost_usd": Field("float", "Price of all tokens by the registry's price list; null when unknown", "USD"),
+    "maybe_billed_steps": Field(
+        "int", "Calls that the provider may have billed although no answer was recorded; not in the cost", "calls"
+    ),
     "seconds": Field("float", "Wall time of the attempt", "s"),
-    "deliverables": Field("json", "Files handed in: [{path, media_type, bytes, sha256}]"),
+    "deliverables": Field(
+        "json",
+        "Files handed in: [{path, media_type, bytes, sha256, opens}]; the type is that of the content, "
+        "opens is null where it is not checked",
+    ),
     "n_deliverables": Field("int", "Files handed in", "files"),
     "request_sha256": Field("text", "SHA-256 of what the agent was asked"),
     "model_snapshot": Field("text", "Model id that the provider says answered"),
@@ -127,7 +176,7 @@ FIELDS: dict[str, Field] = {
     "is_current": Field("bool", "False once a newer verdict of the same grader replaced it"),
     "flags": Field("texts", "What is unusual about the row: late, ambiguous_date, ..."),
     # quarantine
-    "kind": Field("text", "What kind of file the row came from: jobs, rubrics, verdicts, attempts"),
+    "kind": Field("text", "What kind of file the row came from: jobs, rubrics, verdicts, attempts, audits"),
     "file": Field("text", "Name of the file"),
     "row": Field("int", "Row in the file, the first data row being 1; null for the whole file"),
     "column": Field("text", "Column at fault"),
@@ -338,8 +387,46 @@ _table(
     "curated_jobs",
     "curation",
     "job",
-    "The jobs that pass every rule on the post itself, one for each content.",
+    "The jobs that pass every rule on the post itself.",
     f"cohort {_POST}",
+    "job_id",
+    "cohort",
+)
+_table(
+    "job_signatures",
+    "curation",
+    "job × band",
+    "MinHash signatures of the curated jobs' texts: where to look for jobs that are alike, in this month and later.",
+    "cohort job_id band band_key n_shingles simulated",
+    "job_id band",
+    "cohort",
+)
+_table(
+    "job_clusters",
+    "curation",
+    "job",
+    "For every curated job the earliest job that it is like, of its own month or the months before.",
+    "cohort job_id cluster_id head_cohort similarity method simulated",
+    "job_id",
+    "cohort",
+)
+_table(
+    "job_freezes",
+    "intake",
+    "freeze × job",
+    "The benchmark's jobs under the name of a release: lists that can be cited and that no later run changes.",
+    "freeze_name cohort job_id rubric_version content_id category? price_usd? frozen_at simulated",
+    "freeze_name job_id",
+    "",
+    ledger=True,
+    notes={"simulated": "Whether the job was made by the simulator"},
+)
+_table(
+    "selected_jobs",
+    "curation",
+    "job",
+    "Of the curated jobs one of each cluster, and of these the sample, where one is asked for.",
+    _CHAIN,
     "job_id",
     "cohort",
 )
@@ -347,7 +434,7 @@ _table(
     "benchmark_jobs",
     "curation",
     "job",
-    "The curated jobs that have a valid rubric: what agents attempt.",
+    "The selected jobs that have a valid rubric: what agents attempt.",
     f"cohort {_POST} rubric_version n_criteria",
     "job_id",
     "cohort",
@@ -366,9 +453,42 @@ _table(
     "curation",
     "rule",
     "How many jobs each rule saw, kept and turned away.",
-    "cohort position rule n_in n_kept n_rejected n_unknown rule_version simulated",
+    "cohort position rule n_in n_kept n_rejected n_unknown n_alone? rule_version simulated",
     "rule",
     "cohort",
+)
+_table(
+    "funnel_by_category",
+    "curation",
+    "rule × category",
+    "The funnel of each category; over all categories its counts add up to those of curation_funnel.",
+    "cohort position rule category n_in n_kept n_rejected n_unknown n_alone? rule_version simulated",
+    "rule category",
+    "cohort",
+    notes={"category": "Category of work; unknown where the post states none"},
+)
+_table(
+    "audit_exports",
+    "intake",
+    "row of an imported audit file",
+    "Every answer of a curator ever imported: the ledger behind curation_audit.",
+    "cohort job_id keep? reason? comment? curator judged_at? source_file source_sha256 source_row imported_at "
+    "simulated",
+    "source_sha256 source_row",
+    "",
+    ledger=True,
+    notes={"comment": "What the curator wrote", "simulated": "Whether the job was made by the simulator"},
+)
+_table(
+    "curation_audit",
+    "curation",
+    "rule, and all",
+    "How far curators who judge a blind sample agree with each rule, and with all of them together.",
+    "cohort position rule n_population n_sampled n_audited n_agreed n_missed n_disagreed precision? precision_lo? "
+    "precision_hi? recall? recall_lo? recall_hi? rule_version simulated",
+    "rule",
+    "cohort",
+    notes={"rule": "Name of the rule, or all: the rules on the post itself taken together"},
 )
 
 _table(
@@ -377,8 +497,8 @@ _table(
     "attempt",
     "Every attempt of a model at a job, failed ones included, with its cost.",
     "attempt_id cohort model round job_id turn arm try_number status finish_reason steps prompt_tokens "
-    "completion_tokens cached_tokens reasoning_tokens cost_usd? seconds deliverables n_deliverables request_sha256 "
-    "previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
+    "completion_tokens cached_tokens reasoning_tokens cost_usd? maybe_billed_steps seconds deliverables n_deliverables "
+    "request_sha256 previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
     "attempt_id",
     "cohort model round",
     notes={

@@ -49,6 +49,10 @@ def test_sql_is_named_like_a_table_reads_known_relations_and_says_its_grain(name
         "categories",
         "min_criteria",
         "max_criteria",
+        "min_similarity",
+        "jobs_per_month",
+        "sample_seed",
+        "price_bands",
         "rule_version",
     }
 
