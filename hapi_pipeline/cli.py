@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     curated.add_argument("--format", choices=("table", "json"), default="table")
 
     models_command = add(
-        "models", models, "List the models with what each has and lacks; also: models add, models retire."
+        "models", models, "List the models with what each has and lacks; also: models add, check, retire."
     )
     actions = models_command.add_subparsers(metavar="ACTION")
     new = add("add", models_add, "Register a model.", actions)
@@ -141,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--training-cutoff", type=_month, metavar="YYYY-MM", help="last month of its training data")
     retired = add("retire", models_retire, "Make no further attempts with a model; its results stay.", actions)
     retired.add_argument("name", metavar="NAME")
+    checked = add("check", models_check, "Make one cheap call to a model and say what is wrong, if anything.", actions)
+    checked.add_argument("name", metavar="NAME")
 
     backfilled = add("backfill", backfill, "Make a model's missing attempts over all months.")
     backfilled.add_argument("--model", required=True, metavar="NAME")
@@ -660,7 +662,7 @@ def freeze(arguments: argparse.Namespace, home: Home) -> int:
     with operations.at_work(home):
         known = sorted(keys["cohort"] for keys in lake.partitions("benchmark_jobs"))
         cohorts = _span(arguments.cohorts, known) if arguments.cohorts else known
-        stale = set(operations.pending_cohorts(home)) & set(cohorts)
+        stale = set(operations.uncurated_cohorts(home)) & set(cohorts)
         done = selection.freeze(lake, arguments.name, cohorts, datetime.now(UTC))
         operations.report_imports(home, [("job_freezes", done)])
     print(f"Froze {done.rows:,} jobs of {len(done.cohorts)} month(s) as {arguments.name!r}: table job_freezes.")
@@ -740,6 +742,19 @@ def models_retire(arguments: argparse.Namespace, home: Home) -> int:
         registry.save_models([replace(m, retired=True) if m is chosen else m for m in registry.models])
     print(f"Retired {chosen.name}: no further attempts; its results stay.")
     return 0
+
+
+def models_check(arguments: argparse.Namespace, home: Home) -> int:
+    """Call a model once; 1 when it cannot be run as it is."""
+    from hapi_pipeline.agents.check import check_model
+    from hapi_pipeline.registry import Registry
+    from hapi_pipeline.resources import HapiHome
+
+    model = Registry.of(home).model(arguments.name)
+    with HapiHome(root=str(home.root)).simulated_provider(model.simulated) as address:
+        done = check_model(model, address)
+    print("\n".join(done.told))
+    return 0 if done.good else 1
 
 
 def _quoted(text: str) -> str:

@@ -158,6 +158,8 @@ def what_if_text(found: WhatIf) -> str:
         f"{found.jobs('come'):,} come, {found.jobs('go'):,} go, {found.jobs('stay'):,} stay. "
         f"{found.jobs('no_rubric'):,} more would come if they had a rubric."
     )
+    if found.jobs("come") or found.jobs("no_rubric"):
+        sentences += " Those that come have not been compared with others for likeness."
     parts = ["\n".join(textwrap.wrap(sentences, 80))]
     for dimension, title in (("rule", "what decides"), ("category", "category"), ("price_band", "price")):
         rows = found.table(dimension)
