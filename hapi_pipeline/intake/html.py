@@ -143,6 +143,8 @@ def to_text(markup: str) -> str:
     """
     if "H^" in markup:
         markup = _HIGHLIGHT.sub(r"\1", markup)
+    if "<" not in markup:
+        return decode_entities(markup)
     markup = _without_comments(markup)
     if not _TAG.search(markup):
         return decode_entities(markup)

@@ -253,7 +253,7 @@ def _select(opened: OpenFile, mapping: _Mapping, source: Source, now: datetime) 
         if name in mapping.assumed:
             fallback = _typed(name, mapping.assumed[name])
             # what stands there but cannot be read is unknown; only what the export leaves empty may be vouched for
-            empty = f"nullif(trim(({given})::VARCHAR), '') IS NULL"
+            empty = f"stripped(({given})::VARCHAR) IS NULL"
             assumed_where.append(f"CASE WHEN {empty} AND ({fallback}) IS NOT NULL THEN '{name}' END")
             value = f"CASE WHEN {empty} THEN {fallback} ELSE {value} END"
         typed.append(f'{value} AS "{name}"')
@@ -316,7 +316,7 @@ def _typed(name: str, sql: str) -> str:
     """An expression cast to the type of its field; blanks and what does not fit become null."""
     kind = FIELDS[name].type
     if kind == "text":
-        return f"nullif(trim(({sql})::VARCHAR), '')"
+        return f"stripped(({sql})::VARCHAR)"
     if kind == "texts":
         return f"({sql})::VARCHAR[]"
     value = f"try_cast(({sql}) AS {duckdb_type(name)})"
