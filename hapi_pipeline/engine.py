@@ -144,11 +144,11 @@ def _shared() -> duckdb.DuckDBPyConnection:
 def _fresh(settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    from hapi_pipeline.intake import html, money
+    from hapi_pipeline.intake import html, moments, money
 
     connection = duckdb.connect(config={**_SETTINGS, **settings})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    for module in (html, money):
+    for module in (html, moments, money):
         module.register(connection)
     connection.execute((shipped("sql") / "_macros.sql").read_text("utf-8"))
     return connection

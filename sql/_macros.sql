@@ -29,37 +29,9 @@ CREATE OR REPLACE MACRO nullif0(x) AS CASE WHEN try_cast(x AS DOUBLE) = 0 THEN N
 
 -- Moments as TIMESTAMPTZ. Without a zone in the text they are in the declared `zone` (UTC); numbers with slashes are read in
 -- the declared `day_order` ('mdy', 'dmy') and in none without it. Digits alone: 8 are YYYYMMDD, 9 or 10 seconds, 12 or 13 milliseconds, 15 or 16 microseconds.
-CREATE OR REPLACE MACRO _date_pattern() AS
-    '(?i)^(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:[0-9]{4}|[0-9]{2})|(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? )?(?:[0-9]{1,2}(?:st|nd|rd|th)?[ -]MONTH,?[ -][0-9]{4}|MONTH [0-9]{1,2}(?:st|nd|rd|th)?,? [0-9]{4}))';
-CREATE OR REPLACE MACRO _month_pattern() AS '(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?';
-CREATE OR REPLACE MACRO _century(y) AS CASE WHEN length(y) = 2 THEN '20' || y ELSE y END;
--- The date in a text of `_date_pattern` as y-m-d.
-CREATE OR REPLACE MACRO _date_of(d, day_order) AS
-    CASE WHEN regexp_matches(d, '^\d{4}') THEN regexp_replace(d, '[/.]', '-', 'g')
-         WHEN regexp_matches(d, '^\d{1,2}[-/.]\d') AND day_order = 'mdy'
-         THEN _century(regexp_extract(d, '\d+$')) || '-' || regexp_extract(d, '^\d+') || '-' || regexp_extract(d, '^\d+.(\d+)', 1)
-         WHEN regexp_matches(d, '^\d{1,2}[-/.]\d') AND day_order = 'dmy'
-         THEN _century(regexp_extract(d, '\d+$')) || '-' || regexp_extract(d, '^\d+.(\d+)', 1) || '-' || regexp_extract(d, '^\d+')
-         WHEN regexp_matches(d, '[A-Za-z]{3}')
-         THEN regexp_extract(d, '\d{4}$') || '-' || ((strpos('janfebmaraprmayjunjulaugsepoctnovdec',
-                  left(lower(regexp_extract(d, '(?i)(?:^|[^a-z])(' || _month_pattern() || ')', 1)), 3)) + 2) // 3)::VARCHAR
-              || '-' || regexp_extract(d, '(?:^|[^0-9])(\d{1,2})(?:[^0-9]|$)', 1)
-    END;
-CREATE OR REPLACE MACRO _hour(h, half) AS
-    CASE WHEN half = '' THEN h WHEN h::INTEGER NOT BETWEEN 1 AND 12 THEN NULL
-         WHEN half = 'a' THEN (h::INTEGER % 12)::VARCHAR ELSE (h::INTEGER % 12 + 12)::VARCHAR END;
--- Minutes east of Greenwich; null where the text names no zone. The letters are those of RFC 822.
-CREATE OR REPLACE MACRO _offset(z) AS
-    CASE WHEN z = '' THEN NULL
-         WHEN regexp_matches(z, '[+-]')
-         THEN (CASE WHEN contains(z, '-') THEN -1 ELSE 1 END) * (regexp_extract(z, '[+-](\d\d)', 1)::INTEGER * 60
-              + coalesce(try_cast(regexp_extract(z, '[+-]\d\d:?(\d\d)', 1) AS INTEGER), 0))
-         WHEN length(z) = 3 AND z NOT IN ('UTC', 'GMT')
-         THEN -60 * (strpos('ECMP', left(z, 1)) + 4 - CASE WHEN z[2] = 'D' THEN 1 ELSE 0 END)
-         ELSE 0 END;
 CREATE OR REPLACE MACRO _placed(written, minutes, zone) AS
     CASE WHEN minutes IS NULL THEN timezone(zone, written)
-         WHEN minutes BETWEEN -900 AND 900 THEN timezone('UTC', written - to_minutes(minutes)) END;
+         ELSE timezone('UTC', written - to_minutes(minutes)) END;
 CREATE OR REPLACE MACRO _moment(x, day_order, zone) AS
     CASE WHEN regexp_full_match(x::VARCHAR, '\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d{1,6})?)?')
          THEN timezone(zone, try_cast(x::VARCHAR AS TIMESTAMP))
@@ -71,16 +43,7 @@ CREATE OR REPLACE MACRO _moment(x, day_order, zone) AS
                    WHEN regexp_full_match(x::VARCHAR, '\d{9,10}(\.\d+)?') THEN to_timestamp(try_cast(x::VARCHAR AS DOUBLE))
                    WHEN regexp_full_match(x::VARCHAR, '\d{12,13}(\.0+)?') THEN to_timestamp(try_cast(x::VARCHAR AS DOUBLE) / 1000)
                    WHEN regexp_full_match(x::VARCHAR, '\d{15,16}') THEN to_timestamp(try_cast(x::VARCHAR AS DOUBLE) / 1000000) END
-         ELSE list_transform(list_transform([trim(regexp_replace(x::VARCHAR, '[\s\p{Z}]+', ' ', 'g'))],
-                  lambda t: {day: _date_of(regexp_extract(t, replace(_date_pattern(), 'MONTH', _month_pattern())), day_order),
-                             clock: regexp_extract(regexp_replace(t, replace(_date_pattern(), 'MONTH', _month_pattern()), '@'),
-                 '^(@)(?:(?:T|,? (?:at )?)([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?)?(?: ?([ap])\.?m\.?)? ?(Z|UTC?|GMT|[ECMP][SD]T|(?:UTC|GMT)?[+-][0-9]{2}(?::?[0-9]{2})?)?(?: \([^()]*\))?$',
-                 ['found', 'h', 'mi', 's', 'f', 'half', 'z'], 'i')}),
-              lambda p: CASE WHEN p.clock.found = '@' AND (p.clock.h <> '' OR p.clock.half = '') THEN _placed(
-                  try_cast(p.day || CASE WHEN p.clock.h = '' THEN '' ELSE ' ' || _hour(p.clock.h, lower(p.clock.half)) || ':' || p.clock.mi || ':'
-                      || CASE WHEN p.clock.s = '' THEN '00' ELSE p.clock.s END
-                      || CASE WHEN p.clock.f = '' THEN '' ELSE '.' || left(p.clock.f, 6) END END AS TIMESTAMP),
-                  _offset(upper(p.clock.z)), zone) END)[1]
+         ELSE list_transform([read_moment(x::VARCHAR, day_order)], lambda m: _placed(m.written, m.minutes, zone))[1]
     END;
 CREATE OR REPLACE MACRO moment(x) AS _moment(x, NULL::VARCHAR, 'UTC'), (x, day_order) AS _moment(x, day_order, 'UTC'),
     (x, day_order, zone) AS _moment(x, day_order, zone);
