@@ -20,7 +20,7 @@ docs: $(STAMP)  ## what is derived from the code: data dictionary and column lin
 	$(BIN)/python -m hapi_pipeline.docs
 
 lock: $(STAMP)  ## pin every dependency anew, with hashes
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-header -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra toolbox --generate-hashes --no-header -o requirements.lock
 
 # uv installs the same locked files several times faster than pip; where it cannot, pip does.
 $(STAMP): requirements.lock pyproject.toml
