@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hapi_pipeline.agents.prompt import PROMPT_SHA256, PROMPT_VERSION
-from hapi_pipeline.agents.tools import TOOLS_SHA256
+from hapi_pipeline.agents.prompt import CODE_PROMPT_SHA256, COMMAND_SHA256, PROMPT_SHA256, PROMPT_VERSION
+from hapi_pipeline.agents.tools import CODE_TOOLS_SHA256, TOOLS_SHA256
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import AgentLimits, Model
 from hapi_pipeline.settings import UserError
@@ -99,11 +99,22 @@ def request_identity(task: Task, limits: AgentLimits) -> dict[str, Any]:
         "parameters": dict(model.parameters),
         "max_tokens": model.max_tokens,
         "agent_profile": model.agent_profile,
+        **({"vision": True} if model.vision else {}),  # only then, so that older attempts keep their identity
         "prompt_version": PROMPT_VERSION,
-        "prompt_sha256": PROMPT_SHA256,
-        "tools_sha256": TOOLS_SHA256,
+        **_instructions(model),
         "limits": asdict(limits),
     }
+
+
+def _instructions(model: Model) -> dict[str, Any]:
+    """What decides how an agent of the model's profile works."""
+    if model.agent_profile == "command":
+        from hapi_pipeline.agents.command import program_sha256
+
+        return {"prompt_sha256": COMMAND_SHA256, "command": list(model.command), "program": program_sha256(model)}
+    if model.agent_profile == "code":
+        return {"prompt_sha256": CODE_PROMPT_SHA256, "tools_sha256": CODE_TOOLS_SHA256}
+    return {"prompt_sha256": PROMPT_SHA256, "tools_sha256": TOOLS_SHA256}
 
 
 def identity_sha256(identity: dict[str, Any]) -> str:
