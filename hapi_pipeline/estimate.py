@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hapi_pipeline.agents.ledger import AttemptLedger
+from hapi_pipeline.agents.provider import cost_of
+from hapi_pipeline.agents.run import TYPICAL_TOKENS
 from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.evaluation import Cell, open_tasks, tasks_of
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.registry import Model, Registry
+from hapi_pipeline.registry import AgentLimits, Model, Registry
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import Home
 
-_GUESS = (6000.0, 2500.0)
-"""Tokens sent and received by an attempt, where no attempt of any model has been made yet: a guess, and named so."""
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """One round of a model over some months: attempts due and missing, and the months that lack some."""
+
+    round: str
+    due: int
+    missing: int
+    cells: int
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Mean tokens of an attempt by kind, over `attempts` of this model or of others; a guess where there are none."""
+
+    usage: Mapping[str, int]
+    attempts: int
+    of: str
+
+    def __str__(self) -> str:
+        tokens = f"{self.usage['prompt']:,} tokens sent and {self.usage['completion']:,} received"
+        if not self.attempts:
+            return f"by today's price list and a guess of {tokens}, for no attempt has been made yet"
+        return f"by today's price list and the mean of {self.attempts:,} attempts of {self.of}, {tokens}"
 
 
 def estimate(home: Home, model: Model, cohorts: Sequence[str]) -> str:
@@ -21,42 +47,56 @@ def estimate(home: Home, model: Model, cohorts: Sequence[str]) -> str:
 
     Later rounds depend on verdicts that are not in yet, so they are counted only as far as verdicts are.
     """
-    from hapi_pipeline.agents.ledger import AttemptLedger
+    lake, limits = Lake(home.lake), Registry.of(home).benchmark.agent
+    plans = plan_rounds(home, model, cohorts)
+    lines = [
+        f"  {p.round:12} {p.due:6,} due, {p.missing:6,} to be made"
+        + (f" in {p.cells:,} of {len(cohorts):,} months" if p.missing else "")
+        for p in plans
+    ]
+    months = f"{cohorts[0]} to {cohorts[-1]}" if len(cohorts) > 1 else cohorts[0]
+    head = f"{model.name} over {len(cohorts)} month(s), {months}:"
+    cost = likely_cost(model, sum(p.missing for p in plans), basis_of(lake, model), limits)
+    return "\n".join([head, *lines, cost])
 
+
+def plan_rounds(home: Home, model: Model, cohorts: Sequence[str]) -> list[RoundPlan]:
+    """What is due and what is missing, by round."""
     lake, ledger = Lake(home.lake), AttemptLedger(home.attempts)
     benchmark = Registry.of(home).benchmark
-    lines, missing = [], 0
+    plans = []
     for this in ROUNDS:
-        due = [t for c in cohorts for t in tasks_of(lake, ledger, Cell(c, model, this), benchmark)]
-        left = len(open_tasks(ledger, due, benchmark.agent))
-        missing += left
-        lines.append(f"  {this.name:12} {len(due):6,} due, {left:6,} to be made")
-    sent, received, basis = _tokens_an_attempt(lake, model)
-    price = model.price_on(datetime.now(UTC).date())
+        due = [tasks_of(lake, ledger, Cell(cohort, model, this), benchmark) for cohort in cohorts]
+        missing = [len(open_tasks(ledger, tasks, benchmark.agent)) for tasks in due]
+        plans.append(RoundPlan(this.name, sum(map(len, due)), sum(missing), sum(n > 0 for n in missing)))
+    return plans
+
+
+def likely_cost(model: Model, missing: int, basis: Basis, limits: AgentLimits) -> str:
+    """What so many attempts are likely to cost, and the most that they can, in a sentence."""
+    today = datetime.now(UTC).date()
+    problem = model.price_problem(today)
     if model.external:
-        cost = "An external model's attempts are imported, not made."
-    elif price is None:
-        cost = "Cost unknown: the registry has no price for this model."
-    else:
-        each = (sent * price.input + received * price.output) / 1e6
-        cost = f"Likely cost: ${each * missing:,.2f} (${each:.4f} an attempt, {basis})."
-    months = f"{cohorts[0]} to {cohorts[-1]}" if len(cohorts) > 1 else cohorts[0]
-    return "\n".join([f"{model.name} over {len(cohorts)} month(s), {months}:", *lines, cost])
+        return "An external model's attempts are imported, not made."
+    if problem is not None:
+        return "Cost unknown. " + (problem if not model.simulated else "The model is simulated and has no price.")
+    each = cost_of(basis.usage, model.price_on(today)) or 0.0
+    most = f" No attempt goes on beyond ${limits.max_cost_usd:,.2f} and one last call." if limits.max_cost_usd else ""
+    return f"Likely cost: ${each * missing:,.2f} (${each:.4f} an attempt, {basis}).{most}"
 
 
-def _tokens_an_attempt(lake: Lake, model: Model) -> tuple[float, float, str]:
-    """Mean tokens sent and received by an attempt, and where the figure comes from."""
+def basis_of(lake: Lake, model: Model) -> Basis:
+    """Mean tokens of this model's attempts, else of all others', else a guess."""
     with connect() as connection:
         open_tables(connection, lake, ["attempts"])
-        for where, basis in (
-            ("model = $name", f"as in {{}} attempts of {model.name}"),
-            ("$name IS NOT NULL", "as in {} attempts of other models"),
-        ):
-            row = connection.execute(
-                "SELECT avg(prompt_tokens), avg(completion_tokens), count(*) FROM attempts "  # noqa: S608
+        for where, of in (("model = $name", model.name), ("$name IS NOT NULL", "other models")):
+            sent, received, cached, count = connection.execute(
+                "SELECT avg(prompt_tokens), avg(completion_tokens), avg(cached_tokens), count(*) FROM attempts "  # noqa: S608
                 f"WHERE steps > 0 AND {where}",
                 {"name": model.name},
             ).fetchall()[0]
-            if row[2]:
-                return row[0], row[1], basis.format(f"{row[2]:,}")
-    return *_GUESS, "a guess, for no attempt has been made yet"
+            if count:
+                usage = {"prompt": round(sent), "completion": round(received), "cached": round(cached), "written": 0}
+                return Basis(usage, count, of)
+    sent, received = TYPICAL_TOKENS
+    return Basis({"prompt": sent, "completion": received, "cached": 0, "written": 0}, 0, "no model")

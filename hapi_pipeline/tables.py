@@ -157,7 +157,9 @@ FIELDS: dict[str, Field] = {
     "n_deliverables": Field("int", "Files handed in", "files"),
     "request_sha256": Field("text", "SHA-256 of what the agent was asked"),
     "model_snapshot": Field("text", "Model id that the provider says answered"),
-    "agent_profile": Field("text", "paper (reads and stores files), code (may also run Python) or external"),
+    "agent_profile": Field(
+        "text", "paper (reads and stores files), code (may also run Python), command (a program) or external"
+    ),
     "sandbox": Field("text", "Isolation under which code ran; none when no code ran"),
     "code_version": Field("text", "Version of the agent's code"),
     "finished_at": Field("timestamp", "When the attempt ended", "UTC"),
@@ -498,7 +500,8 @@ _table(
     "Every attempt of a model at a job, failed ones included, with its cost.",
     "attempt_id cohort model round job_id turn arm try_number status finish_reason steps prompt_tokens "
     "completion_tokens cached_tokens reasoning_tokens cost_usd? maybe_billed_steps seconds deliverables n_deliverables "
-    "request_sha256 previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current simulated",
+    "request_sha256 previous_attempt_id? model_snapshot? agent_profile sandbox code_version finished_at is_current "
+    "simulated",
     "attempt_id",
     "cohort model round",
     notes={

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import mimetypes
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
-from hapi_pipeline.agents.texts import safe_relative_path
-from hapi_pipeline.agents.tools import walk
+from hapi_pipeline.agents import documents
+from hapi_pipeline.agents.texts import redact, safe_relative_path
+from hapi_pipeline.agents.tools import CHECK_SECONDS, walk
 from hapi_pipeline.naming import digest, slug
 from hapi_pipeline.settings import UserError
 
@@ -41,6 +42,7 @@ FINISH_REASONS = (
             "limit_cost",
             "limit_wall",
             "limit_tokens",
+            "limit_resources",
             "context_overflow",
             "format_errors",
             "refused",
@@ -51,18 +53,6 @@ FINISH_REASONS = (
 )
 
 _log = logging.getLogger(__name__)
-_TYPES = mimetypes.MimeTypes()  # the standard library's own list: the machine's would make results differ
-for _type, _suffix in (
-    ("text/markdown", ".md"),
-    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".docx"),
-    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", ".xlsx"),
-    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", ".pptx"),
-    ("text/csv", ".csv"),
-    ("application/x-ndjson", ".jsonl"),
-    ("application/yaml", ".yaml"),
-    ("text/plain", ".ts"),
-):
-    _TYPES.add_type(_type, _suffix)
 
 
 @dataclass(frozen=True)
@@ -73,6 +63,7 @@ class Deliverable:
     media_type: str
     bytes: int
     sha256: str
+    opens: bool | None = None  # None: not checked, or of a kind that no reader here knows
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ class Result:
     code_version: str
     finished_at: datetime
     simulated: bool
-    maybe_billed_steps: int  # calls whose reply was lost in a crash and that were asked again
+    maybe_billed_steps: int  # calls that may have been billed although no answer was recorded
     folder: Path
 
 
@@ -173,7 +164,7 @@ class AttemptLedger:
         prefix = _job_prefix(task.job.job_id) + "-"
         folders = (f for f in self._folders(task.model.key, task.round) if f.name.startswith(prefix))
         found = [r for r in map(self._result, folders) if r is not None and r.job_id == task.job.job_id]
-        return max(found, key=lambda r: (r.finished_at, r.attempt_id), default=None)
+        return newest_of(found) if found else None
 
     def add_external(
         self,
@@ -190,12 +181,17 @@ class AttemptLedger:
         seconds: float | None,
         finished_at: datetime | None,
         simulated: bool = False,
+        cached_tokens: int | None = None,
+        try_number: int = 1,
+        previous_attempt_id: str | None = None,
+        transcript: str | None = None,
     ) -> Result:
         """Take in an attempt that was made elsewhere; the same one again gives the result already there.
 
-        Without `finished_at` the present moment stands for it.
-        `files` are (path within the deliverables, file to copy). UserError names a file that cannot be taken
-        in.
+        Without `finished_at` the present moment stands for it. `try_number` counts the imports for a job and
+        round: the last one counts. `transcript` is kept beside the work, without what looks like a key; no
+        grader sees it. `files` are (path within the deliverables, file to copy). UserError names a file that
+        cannot be taken in.
         """
         moment = finished_at or datetime.now(UTC)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -204,7 +200,9 @@ class AttemptLedger:
         sources = _external_files(files)
         numbers = [cost_usd, prompt_tokens, completion_tokens, seconds, stated]
         listing = [[d.path, d.sha256] for d, _ in sources]
-        sha = digest("external", json.dumps([job_id, model.name, round, turn, arm, listing, numbers, simulated]))
+        more = [value for value in (cached_tokens, previous_attempt_id) if value is not None]
+        what = [job_id, model.name, round, turn, arm, listing, numbers, simulated, *more]
+        sha = digest("external", json.dumps(what))
         attempt = "at_" + digest("attempt", sha, "1", length=24)
         folder = self._place(model.key, round, job_id, attempt)
         known = self._result(folder)
@@ -216,12 +214,15 @@ class AttemptLedger:
             target = folder / "deliverables" / deliverable.path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        if transcript is not None:
+            (folder / "transcript.txt").write_text(redact(transcript), "utf-8", "replace")
         result = Result(
             attempt_id=attempt, job_id=job_id, model=model.name, round=round, turn=turn, arm=arm,
-            try_number=1, status="done", finish_reason="external", steps=0, prompt_tokens=prompt_tokens or 0,
-            completion_tokens=completion_tokens or 0, cached_tokens=0, reasoning_tokens=0, cost_usd=cost_usd,
+            try_number=try_number, status="done", finish_reason="external", steps=0, prompt_tokens=prompt_tokens or 0,
+            completion_tokens=completion_tokens or 0, cached_tokens=cached_tokens or 0, reasoning_tokens=0,
+            cost_usd=cost_usd,
             seconds=seconds or 0.0, deliverables=tuple(d for d, _ in sources), request_sha256=sha,
-            previous_attempt_id=None, model_snapshot=None, agent_profile="external", sandbox="none",
+            previous_attempt_id=previous_attempt_id, model_snapshot=None, agent_profile="external", sandbox="none",
             code_version=__version__, finished_at=moment, simulated=simulated, maybe_billed_steps=0,
             folder=folder,
         )  # fmt: skip
@@ -236,6 +237,18 @@ def settled(tries: Sequence[Result]) -> Result | None:
     return None
 
 
+def newest_of(results: Sequence[Result]) -> Result:
+    """The attempt at a job that counts where no question decides: the newest that is done.
+
+    Of imported ones it is the one that came in last, whatever time its author states.
+    """
+
+    def key(r: Result) -> tuple[bool, int, datetime, str]:
+        return r.status == "done", r.try_number if r.finish_reason == "external" else 0, r.finished_at, r.attempt_id
+
+    return max(results, key=key)
+
+
 def status_of(finish_reason: str) -> str:
     """`infra` when the attempt ended for reasons that are not the model's, else `done`."""
     return "infra" if finish_reason in INFRA_REASONS else "done"
@@ -245,26 +258,24 @@ def _job_prefix(job_id: str) -> str:
     return digest("job", job_id, length=12)
 
 
-def media_type(path: str) -> str:
-    """The media type by file name; application/octet-stream when unknown."""
-    return _TYPES.guess_type(path)[0] or "application/octet-stream"
-
-
 def collect(folder: Path) -> tuple[Deliverable, ...]:
     """What stands under deliverables/ of an attempt's folder, in order of path."""
-    return tuple(_describe(name, folder / "deliverables" / name) for name, _ in walk(folder / "deliverables"))
+    until = time.monotonic() + CHECK_SECONDS
+    return tuple(_describe(name, folder / "deliverables" / name, until) for name, _ in walk(folder / "deliverables"))
 
 
-def _describe(name: str, path: Path) -> Deliverable:
+def _describe(name: str, path: Path, until: float) -> Deliverable:
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
-    return Deliverable(name, media_type(name), size, sha)
+    found = documents.inspect(path, name, sha, until)
+    return Deliverable(name, found.media_type, size, sha, found.opens)
 
 
 def _external_files(files: Sequence[tuple[str, Path]]) -> list[tuple[Deliverable, Path]]:
     seen: set[str] = set()
     found = []
+    until = time.monotonic() + CHECK_SECONDS
     for given, source in files:
         try:
             name = safe_relative_path(given)
@@ -275,7 +286,7 @@ def _external_files(files: Sequence[tuple[str, Path]]) -> list[tuple[Deliverable
         if source.is_symlink() or not source.is_file():
             raise UserError(f"The deliverable {source} is not a file; put it where the manifest says.")
         seen.add(name.casefold())
-        found.append((_describe(name, source), source))
+        found.append((_describe(name, source, until), source))
     return sorted(found, key=lambda pair: pair[0].path)
 
 

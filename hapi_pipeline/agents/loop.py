@@ -5,12 +5,16 @@ Everything here is a function of the recorded replies, so running it again over 
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hapi_pipeline.agents import prompt
+from hapi_pipeline.agents.documents import Picture
 from hapi_pipeline.agents.texts import shortened
 from hapi_pipeline.agents.tools import ToolError, Workspace
 from hapi_pipeline.registry import AgentLimits
@@ -59,7 +63,7 @@ async def converse(state: Conversation, workspace: Workspace, limits: AgentLimit
             state.say(prompt.LAST_TURN)
         record = await ask(state.steps + 1, state.messages)
         _count(state, record)
-        end = _failed(state, record) if record["event"] == "failure" else _act(state, workspace, record, on_tool)
+        end = _failed(state, record) if record["event"] == "failure" else await _act(state, workspace, record, on_tool)
         if end is None and state.last_turn is not None:
             end = state.last_turn
         if end is not None:
@@ -118,7 +122,7 @@ def _refused(state: Conversation) -> str | None:
     return None
 
 
-def _act(state: Conversation, workspace: Workspace, record: Mapping[str, Any], on_tool: OnTool) -> str | None:
+async def _act(state: Conversation, workspace: Workspace, record: Mapping[str, Any], on_tool: OnTool) -> str | None:
     """Take in a reply and run its tool calls; the finish reason if that ends the attempt."""
     message, reason = record["message"], record["finish_reason"]
     if message is None:
@@ -134,17 +138,27 @@ def _act(state: Conversation, workspace: Workspace, record: Mapping[str, Any], o
         return _format_error(state, prompt.CUT_OFF if cut else prompt.NO_TOOL_CALL if content else prompt.EMPTY_REPLY)
     arguments = [_arguments(call) for call in calls]
     state.messages.append(_resendable(message, calls, arguments))
-    for index, (call, parsed) in enumerate(zip(calls, arguments, strict=True)):
-        name = str((call.get("function") or {}).get("name"))
-        output, failed = _run(workspace, name, parsed, cut)
-        on_tool(state.steps, index, name, output, failed)
-        state.messages.append({"role": "tool", "tool_call_id": call.get("id"), "name": name, "content": output})
+    # in a thread, all calls of a reply at once: files take their time, in which other attempts can go on
+    state.messages += await asyncio.to_thread(_run_all, workspace, calls, arguments, cut, partial(on_tool, state.steps))
+    state.seconds += workspace.take_seconds()
+    if pictures := workspace.take_pictures():
+        state.messages.append(_shown(pictures))
     if workspace.finished:
         return workspace.finished
     if all(isinstance(parsed, str) for parsed in arguments):
         return _format_error(state, None)
     state.format_errors = 0
     return None
+
+
+def _shown(pictures: list[Picture]) -> dict[str, Any]:
+    """The message that shows pictures: of ours, because few providers take them in the answer of a tool."""
+    parts: list[dict[str, Any]] = []
+    for picture in pictures:
+        data = base64.b64encode(picture.data).decode("ascii")
+        parts.append({"type": "text", "text": f"Picture from read_attachment: {picture.label}"})
+        parts.append({"type": "image_url", "image_url": {"url": f"data:{picture.media_type};base64,{data}"}})
+    return {"role": "user", "content": parts}
 
 
 def _format_error(state: Conversation, nudge: str | None) -> str | None:
@@ -181,6 +195,23 @@ def _resendable(
     return {**message, "role": "assistant", "tool_calls": fixed}
 
 
+def _run_all(
+    workspace: Workspace,
+    calls: list[dict[str, Any]],
+    arguments: list[dict[str, Any] | str],
+    cut: bool,
+    on_tool: Callable[[int, str, str, bool], None],
+) -> list[dict[str, Any]]:
+    """Run the calls of a reply in their order; the messages that answer them."""
+    answers = []
+    for index, (call, parsed) in enumerate(zip(calls, arguments, strict=True)):
+        name = str((call.get("function") or {}).get("name"))
+        output, failed = _run(workspace, name, parsed, cut)
+        on_tool(index, name, output, failed)
+        answers.append({"role": "tool", "tool_call_id": call.get("id"), "name": name, "content": output})
+    return answers
+
+
 def _run(workspace: Workspace, name: str, arguments: dict[str, Any] | str, cut: bool) -> tuple[str, bool]:
     """(what the tool answers, whether the call failed)"""
     if workspace.finished:
@@ -201,6 +232,10 @@ def elide(messages: list[dict[str, Any]]) -> bool:
         message = messages[place]
         if message["role"] == "tool" and len(message["content"]) > _ELIDABLE:
             messages[place] = {**message, "content": f"[elided, {len(message['content'])} characters]"}
+            found = True
+        elif message["role"] == "user" and isinstance(message.get("content"), list):
+            told = " ".join(part["text"] for part in message["content"] if part.get("type") == "text")
+            messages[place] = {"role": message["role"], "content": f"[elided: {told}]"}
             found = True
         elif message.get("tool_calls") and any(_long_content(c) for c in message["tool_calls"]):
             messages[place] = {**message, "tool_calls": [_short_call(c) for c in message["tool_calls"]]}

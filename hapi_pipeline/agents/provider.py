@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from hapi_pipeline.agents.pools import Gate, SetAsideError, StoppedError, Ticket, pause
 from hapi_pipeline.agents.texts import redact, sound
 from hapi_pipeline.registry import Model, Price
 from hapi_pipeline.settings import UserError
@@ -37,7 +39,13 @@ _RESERVED = frozenset(
     ]
 )
 _REPEATABLE = (408, 409, 429, 200)  # 200: an answer that is not JSON, as a proxy on the way may give
-_CHARACTERS_PER_TOKEN = 4  # only for providers that report no usage
+_CHARACTERS_PER_TOKEN = 4  # for providers that report no usage, and before a call is made
+_TOKENS_PER_PICTURE = 1500
+_MAX_TOKENS = 10**9  # of one call; what a provider reports beyond it is no count of tokens
+MAX_REPLY_BYTES = 64 << 20
+MAX_PACKED_REPLY_BYTES = 256 << 10  # of a compressed answer, which may grow a thousandfold
+_TOO_LARGE = "the answer is larger than any model's reply"
+_UNREADABLE = "Invalid response object"  # litellm's words for an answer that is JSON but no chat completion
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,6 @@ class OperatorError(Exception):
     """The provider turns down every call of this model (key, model id, account): somebody has to act."""
 
 
-class StoppedError(Exception):
-    """The run is ending and the call was waiting to be repeated; the attempt goes on in a later run."""
-
-
 def endpoint_of(model: Model, simulated_base: str | None) -> Endpoint:
     """How to reach a model; UserError when something is missing that the operator must set."""
     taken = _RESERVED & set(model.parameters)
@@ -110,7 +114,43 @@ def prepare_litellm() -> Any:
     litellm.telemetry = False
     logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it prints to stdout what a chatty root logger lets through
     litellm.drop_params = False  # a parameter that a model does not know is an error, not something to leave out
+    _bound_answers()
     return litellm
+
+
+def _bound_answers() -> None:
+    """Make litellm's transport give up on answers that would fill the memory (a compressed one, say)."""
+    import httpx
+    from litellm.llms.custom_httpx import aiohttp_transport
+
+    stream = aiohttp_transport.AiohttpResponseStream
+    if stream.__name__ == "BoundedStream":
+        return
+
+    class BoundedStream(stream):  # type: ignore[misc, valid-type]
+        async def __aiter__(self) -> Any:
+            packed = self._aiohttp_response.headers.get("Content-Encoding", "identity").lower() != "identity"
+            left = MAX_PACKED_REPLY_BYTES if packed else MAX_REPLY_BYTES
+            async for chunk in super().__aiter__():
+                left -= len(chunk)
+                if left < 0:
+                    raise httpx.ReadError(_TOO_LARGE)
+                yield chunk
+
+    aiohttp_transport.AiohttpResponseStream = BoundedStream
+
+
+@dataclass
+class _Tries:
+    """What the tries of one call have used so far."""
+
+    made: int = 0
+    seconds: float = 0.0  # that the model had
+    timeouts: int = 0
+    maybe_billed: int = 0
+
+    def used_up(self, policy: CallPolicy, seconds_left: float) -> bool:
+        return self.made >= policy.tries or self.timeouts >= policy.timeout_tries or self.seconds >= seconds_left
 
 
 async def ask(
@@ -120,32 +160,127 @@ async def ask(
     key: str,
     seconds_left: float,
     policy: CallPolicy,
+    gate: Gate,
     stopping: Callable[[], bool] = lambda: False,
+    *,
+    about_to_call: Callable[[], Awaitable[None]] | None = None,
+    may_set_aside: bool = False,
 ) -> dict[str, Any]:
     """Make one call, repeating it within the policy's bounds; the outcome as a record for the step log.
 
     The record is a `reply` (message, finish_reason, usage, model, seconds) or a `failure` (kind: context,
     policy, timeout or provider; message; seconds). `seconds` counts the time that the model had, not waits
-    between repeats. Raises OperatorError and StoppedError.
+    between repeats or for the gate; `maybe_billed` the tries that reached the provider and brought no answer.
+    `about_to_call` is awaited once, before the first try.
+
+    Raises OperatorError, StoppedError, and with `may_set_aside` SetAsideError, where the tries are used up while
+    the whole pool is paused: then it is the provider that is down, and not this call that is wrong.
     """
-    used = 0.0
-    timeouts = 0
-    for attempt in range(1, policy.tries + 1):
-        budget = max(0.05, min(policy.seconds, seconds_left - used))
-        began = time.monotonic()
-        try:
-            response = await _call(endpoint, messages, tools, key, budget)
-            return _reply(response, used + time.monotonic() - began, endpoint, messages)
-        except Exception as error:  # litellm lets through whatever its layers raise
-            kind = _kind(error, endpoint)
-            if kind == "timeout":
-                used += time.monotonic() - began
-                timeouts += 1
-            final = attempt == policy.tries or timeouts >= policy.timeout_tries or used >= seconds_left
-            if kind not in ("timeout", "again") or final:
-                return _failure("provider" if kind == "again" else kind, error, used, endpoint)
-            await _wait(_pause(error, attempt, policy), stopping)
-    raise AssertionError("unreachable: the last try returns")
+    tries, expected = _Tries(), tokens_of(messages, tools)
+    try:
+        while True:
+            ticket = await gate.enter(expected, stopping)
+            try:
+                if about_to_call is not None and not tries.made:
+                    await about_to_call()
+                budget = max(0.05, min(policy.seconds, seconds_left - tries.seconds))
+                record = await _try(endpoint, messages, tools, key, budget, gate, ticket, tries)
+            finally:
+                gate.leave(ticket, None, None)
+            if not isinstance(record, _Failed):
+                return record
+            if record.kind not in ("timeout", "again") or tries.used_up(policy, seconds_left):
+                if record.kind in ("timeout", "again") and may_set_aside and gate.paused:
+                    raise SetAsideError(_described(record.error, endpoint)) from record.error
+                return _failure(record, tries, endpoint)
+            await pause(_pause(record.error, tries.made, policy), stopping)
+    except StoppedError as error:
+        error.maybe_billed = tries.maybe_billed
+        raise
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A try that brought no reply."""
+
+    kind: str
+    error: Exception
+
+
+async def _try(
+    endpoint: Endpoint,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    key: str,
+    budget: float,
+    gate: Gate,
+    ticket: Ticket,
+    tries: _Tries,
+) -> dict[str, Any] | _Failed:
+    """One try: the record of the reply, or what went wrong. The gate and the count of tries learn of both."""
+    began = time.monotonic()
+    try:
+        response = await _call(endpoint, messages, tools, key, budget)
+        record = _reply(response, tries.seconds + time.monotonic() - began, endpoint, ticket.tokens)
+    except Exception as error:  # litellm lets through whatever its layers raise
+        kind = _kind(error, endpoint)
+        gate.leave(ticket, None, kind in ("timeout", "again"), _retry_after(error))
+        if kind == "nonsense":
+            return _nonsense(endpoint, ticket.tokens, tries, time.monotonic() - began)
+        _charge(tries, error, kind, time.monotonic() - began)
+        return _Failed(kind, error)
+    gate.leave(ticket, record["usage"]["prompt"] + record["usage"]["completion"], failed=False)
+    return record | {"maybe_billed": tries.maybe_billed}
+
+
+def _charge(tries: _Tries, error: Exception, kind: str, seconds: float) -> None:
+    tries.made += 1
+    tries.maybe_billed += _maybe_billed(error, kind)
+    if kind == "timeout":
+        tries.seconds += seconds
+        tries.timeouts += 1
+
+
+def _maybe_billed(error: Exception, kind: str) -> bool:
+    """Whether the provider may have done the work and billed it, although no answer came."""
+    import httpx
+
+    if kind == "timeout":
+        return True
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, httpx.HTTPStatusError):  # an answer of its own; the first two come from proxies as well
+            return cause.response.status_code in (408, 502, 504)
+        if isinstance(cause, ConnectionRefusedError | httpx.TooManyRedirects) or "Cannot connect" in str(cause):
+            return False
+    lost = any(isinstance(c, httpx.RequestError | json.JSONDecodeError) for c in causes)
+    return lost or _UNREADABLE in str(error)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it came from, the outermost first."""
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
+        found.append(cause)
+    return found
+
+
+def tokens_of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> int:
+    """About how many tokens a request has, by the length of its texts."""
+    size, pictures = len(str(tools)) if tools else 0, 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            pictures += sum(part.get("type") == "image_url" for part in content)
+            content = "".join(str(part.get("text", "")) for part in content)
+        size += len(content or "") + sum(len(str(call)) for call in message.get("tool_calls") or [])
+    return size // _CHARACTERS_PER_TOKEN + pictures * _TOKENS_PER_PICTURE
+
+
+def most_usd(endpoint: Endpoint, prompt_tokens: int, price: Price | None) -> float:
+    """The most that a call can cost in USD: nothing cached, and a reply as long as it may be."""
+    usage = {"prompt": prompt_tokens, "completion": endpoint.max_tokens, "cached": 0, "written": 0}
+    return cost_of(usage, price) or 0.0
 
 
 async def _call(
@@ -169,7 +304,7 @@ async def _call(
             max_retries=0,
             api_key=endpoint.api_key,
             api_base=endpoint.api_base,
-            extra_headers={"Idempotency-Key": key},
+            extra_headers={"Idempotency-Key": key, "Accept-Encoding": "identity"},
             **endpoint.parameters,
         ),
         budget,
@@ -177,15 +312,23 @@ async def _call(
 
 
 def _kind(error: Exception, endpoint: Endpoint) -> str:
-    """What a failed call means: timeout, again (worth repeating), context, policy or provider.
+    """What a failed call means: timeout, again (worth repeating), context, policy, nonsense (a reply that the model
+    made and that cannot be taken apart) or provider.
 
     Raises OperatorError for what no repetition can mend.
     """
+    import httpx
     import litellm
 
     status = getattr(error, "status_code", None)
     if isinstance(error, TimeoutError | litellm.Timeout):
         return "timeout"
+    if _UNREADABLE in str(error) and any(isinstance(c, RecursionError) for c in _causes(error)):
+        return "nonsense"
+    if _UNREADABLE in str(error) or any(
+        _TOO_LARGE in str(c) or isinstance(c, httpx.TooManyRedirects) for c in _causes(error)
+    ):
+        return "provider"
     if isinstance(error, litellm.ContextWindowExceededError):
         return "context"
     if isinstance(error, litellm.ContentPolicyViolationError):
@@ -210,9 +353,31 @@ def _described(error: Exception, endpoint: Endpoint) -> str:
     return redact(" ".join(text.split()), endpoint.secret)[:500]
 
 
-def _failure(kind: str, error: Exception, seconds: float, endpoint: Endpoint) -> dict[str, Any]:
-    message = sound(_described(error, endpoint))
-    return {"event": "failure", "kind": kind, "message": message, "seconds": round(seconds, 3)}
+def _nonsense(endpoint: Endpoint, sent_tokens: int, tries: _Tries, seconds: float) -> dict[str, Any]:
+    """The record of a reply of which only that it came is known: counted as if it had been as long as it may be."""
+    usage = {"prompt": sent_tokens, "completion": endpoint.max_tokens, "cached": 0, "written": 0, "reasoning": 0}
+    return {
+        "event": "reply",
+        "message": None,
+        "finish_reason": "unreadable",
+        "native_finish_reason": None,
+        "model": None,
+        "response_id": None,
+        "usage": usage | {"estimated": True},
+        "litellm_cost": None,
+        "seconds": round(tries.seconds + seconds, 3),
+        "maybe_billed": tries.maybe_billed,
+    }
+
+
+def _failure(failed: _Failed, tries: _Tries, endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "event": "failure",
+        "kind": "provider" if failed.kind == "again" else failed.kind,
+        "message": sound(_described(failed.error, endpoint)),
+        "seconds": round(tries.seconds, 3),
+        "maybe_billed": tries.maybe_billed,
+    }
 
 
 def _pause(error: Exception, attempt: int, policy: CallPolicy) -> float:
@@ -240,16 +405,7 @@ def _retry_after(error: Exception) -> float | None:
     return max(0.0, seconds) if seconds == seconds else None  # NaN is no answer
 
 
-async def _wait(seconds: float, stopping: Callable[[], bool]) -> None:
-    """Sleep, but not beyond the moment at which the run is told to end."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        if stopping():
-            raise StoppedError
-        await asyncio.sleep(min(left, 0.25))
-
-
-def _reply(response: Any, seconds: float, endpoint: Endpoint, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _reply(response: Any, seconds: float, endpoint: Endpoint, sent_tokens: int) -> dict[str, Any]:
     """The record of a reply. `message` is None when the provider answered with nothing."""
     choice = response.choices[0] if response.choices else None
     message = None if choice is None else sound(_plain_message(choice.message), endpoint.secret)
@@ -262,7 +418,7 @@ def _reply(response: Any, seconds: float, endpoint: Endpoint, messages: Sequence
         "native_finish_reason": native,
         "model": sound(getattr(response, "model", None)),
         "response_id": sound(getattr(response, "id", None)),
-        "usage": _usage(getattr(response, "usage", None), message, messages),
+        "usage": _usage(getattr(response, "usage", None), message, sent_tokens),
         "litellm_cost": hidden.get("response_cost"),  # only to compare: it is silently 0 for models it does not know
         "seconds": round(seconds, 3),
     }
@@ -277,33 +433,27 @@ def _plain_message(message: Any) -> dict[str, Any]:
     return {k: v for k, v in data.items() if v is not None or k == "content"}
 
 
-def _usage(usage: Any, message: dict[str, Any] | None, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tokens by kind; estimated from the texts, and marked so, when the provider reports none."""
+def _usage(usage: Any, message: dict[str, Any] | None, sent_tokens: int) -> dict[str, Any]:
+    """Tokens by kind; estimated from the texts, and marked so, where the provider reports none."""
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if not prompt and not completion:
-        sizes = [len(str(m)) // _CHARACTERS_PER_TOKEN for m in (messages, message or "")]
-        return {
-            "prompt": sizes[0],
-            "completion": sizes[1],
-            "cached": 0,
-            "written": 0,
-            "reasoning": 0,
-            "estimated": True,
-        }
+    received = tokens_of([message]) if message else 0
     before = getattr(usage, "prompt_tokens_details", None)
     after = getattr(usage, "completion_tokens_details", None)
+    estimated = not prompt or not (completion or not received)
     return {
-        "prompt": prompt,
-        "completion": completion,
+        "prompt": prompt or max(1, sent_tokens),
+        "completion": completion or received,
         "cached": _count(before, "cached_tokens"),
         "written": _count(before, "cache_creation_tokens"),
         "reasoning": _count(after, "reasoning_tokens"),
-    }
+    } | ({"estimated": True} if estimated else {})
 
 
 def _count(holder: Any, name: str) -> int:
     value = getattr(holder, name, None)
-    return max(0, int(value)) if isinstance(value, int | float) and value == value else 0
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MAX_TOKENS:
+        return 0
+    return int(value)
 
 
 def cost_of(usage: Mapping[str, int], price: Price | None) -> float | None:

@@ -7,18 +7,19 @@ import json
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from hapi_pipeline import __version__
-from hapi_pipeline.agents import prompt, provider
+from hapi_pipeline.agents import prompt, provider, sandbox
+from hapi_pipeline.agents.command import program_sha256, run_command
 from hapi_pipeline.agents.ledger import (
     AttemptLedger,
     Result,
@@ -29,29 +30,54 @@ from hapi_pipeline.agents.ledger import (
     write_result,
 )
 from hapi_pipeline.agents.loop import Conversation, converse
+from hapi_pipeline.agents.pools import (
+    Budget,
+    CeilingError,
+    CircuitPolicy,
+    Gate,
+    PoolLeftError,
+    SetAsideError,
+    StoppedError,
+    gate_of,
+)
 from hapi_pipeline.agents.steps import StepLog
 from hapi_pipeline.agents.tasks import Task, attempt_id, identity_sha256, request_identity
 from hapi_pipeline.agents.texts import redact
-from hapi_pipeline.agents.tools import TOOLS, Workspace
+from hapi_pipeline.agents.tools import CODE_TOOLS, TOOLS, Workspace
 from hapi_pipeline.registry import AgentLimits, Model, Price
 from hapi_pipeline.settings import UserError
 
+T = TypeVar("T")
 POLICY = provider.CallPolicy()
+CIRCUIT = CircuitPolicy()
 OUTAGE = 20
-"""After so many provider failures in a row and nothing else, a model's remaining attempts are not started."""
+"""After so many attempts in a row that ended in a provider_error, no more of that model is started: a provider that
+answers every call with the same error is not down, so no pause would mend it."""
+TYPICAL_TOKENS = (6000, 2500)
+"""Tokens sent and received by an attempt, where none has been made yet: a guess."""
 _LAST_TURN_SECONDS = 120.0  # for the last reply of an attempt whose time is used up
 _LOCK_WAIT = 0.2
+_FILE_THREADS = 32  # they wait for the disk, which answers many of them at once
+_TOOL_THREADS = 64  # tools may take minutes: a slow document must not hold up the files of other attempts
+_LOOK = 0.05  # seconds between two looks at whether an attempt may begin
+_TELL = 1.0  # seconds between two reports while a provider is paused
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `cost_usd` is what this run has spent so far."""
+    """How far a run is. `cost_usd` is what this run has spent so far; `paused` says which providers are waited for."""
 
     done: int
     total: int
     infra: int
     cost_usd: float
     seconds_left: float | None
+    paused: str = ""
+
+    @property
+    def note(self) -> str:
+        """What is worth saying beside the count, in one line."""
+        return f"${self.cost_usd:,.2f}, {self.infra} failed" + (f"; {self.paused}" if self.paused else "")
 
 
 @dataclass(frozen=True)
@@ -64,7 +90,12 @@ class _Planned:
     sha: str
     try_number: int
     endpoint: provider.Endpoint
-    price: Price | None
+    was_aside: bool = False  # in this run, while its provider was paused
+
+    @property
+    def price(self) -> Price | None:
+        """What the model costs today: a run may last beyond the day on which a price changes."""
+        return self.task.model.price_on(datetime.now(UTC).date())
 
 
 def run_tasks(
@@ -74,28 +105,33 @@ def run_tasks(
     *,
     simulated_base: str | None = None,
     max_usd: float | None = None,
+    budget: Budget | None = None,
     on_result: Callable[[Task, Result], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_left: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """Make every attempt that the ledger lacks; the results of all tasks that have one, in the tasks' order.
 
-    `simulated_base` is the address of the simulated provider. `max_usd` bounds the spending of this call:
-    when it is reached no further attempt starts, and tasks not started are absent from the results.
-    `on_result` is called for every new result, `on_progress` after it, both in the caller's thread.
+    `simulated_base` is the address of the simulated provider. `max_usd` bounds the spending of this call, or
+    `budget` that of several: once it is used up no further call is made, attempts under way stay as they are for
+    the next run, and what has no result is absent from the results. The one call that reaches the ceiling may
+    exceed it. `on_result` is called for every new result, `on_progress` after it and while a provider is paused,
+    `on_left` at the end with a sentence for each reason why attempts were left for the next run; all in the
+    caller's thread.
 
     An interrupt (Ctrl-C) stops the launching, lets running attempts end, then goes on as KeyboardInterrupt; a
     second one leaves running attempts as they are, to be resumed by the next run. Raises UserError before
-    anything is spent when a model cannot be run (no price, no key, profile not available), and at the end
-    when a provider turned a model down altogether.
+    anything is spent when a model cannot be run (no price, no key, profile not available), and at the end, without
+    `on_left`, when a provider turned a model down altogether or was given up.
     """
     results: dict[int, Result] = {}
     planned = _plan(tasks, ledger, limits, simulated_base, results)
     if planned:
         provider.prepare_litellm()
-        run = _Run(planned, ledger, limits, max_usd)
+        run = _Run(planned, ledger, limits, budget or Budget(max_usd))
         tally = _Tally(done=len(results), total=len(tasks))
         _relay(run, tally, results, on_result, on_progress)
-        run.raise_troubles()
+        run.tell_left(on_left)
     return [results[place] for place in sorted(results)]
 
 
@@ -107,7 +143,7 @@ def _plan(
     results: dict[int, Result],
 ) -> list[_Planned]:
     """The tasks that have to be run; the results of the others go to `results`."""
-    ways: dict[int, tuple[provider.Endpoint, Price | None]] = {}
+    ways: dict[int, provider.Endpoint] = {}
     planned = []
     for place, task in enumerate(tasks):
         if task.model.external:
@@ -124,7 +160,7 @@ def _plan(
             continue
         if id(task.model) not in ways:
             ways[id(task.model)] = _way(task.model, simulated_base)
-        planned.append(_Planned(place, task, identity, sha, len(tries) + 1, *ways[id(task.model)]))
+        planned.append(_Planned(place, task, identity, sha, len(tries) + 1, ways[id(task.model)]))
     return planned
 
 
@@ -137,20 +173,26 @@ def obstacle(model: Model, simulated_base: str | None) -> str | None:
     return None
 
 
-def _way(model: Model, simulated_base: str | None) -> tuple[provider.Endpoint, Price | None]:
-    """How to reach a model and what it costs; UserError where it cannot be run."""
-    if model.agent_profile == "code":
-        raise UserError(
-            f"Model {model.name!r} has the profile 'code', which needs a sandbox that this version does not "
-            "have yet; set agent_profile: paper in models.yaml."
-        )
-    price = model.price_on(datetime.now(UTC).date())
-    if price is None and not model.simulated:
-        raise UserError(
-            f"Model {model.name!r} has no price that is valid today; add one under `prices` in models.yaml, "
-            "so that its cost can be counted and limited."
-        )
-    return provider.endpoint_of(model, simulated_base), price
+def _way(model: Model, simulated_base: str | None) -> provider.Endpoint:
+    """How to reach a model; UserError where it cannot be run."""
+    _level(model)
+    if model.agent_profile == "command":
+        program_sha256(model)
+        return provider.Endpoint("", None, None, {}, 0)
+    problem = model.price_problem(datetime.now(UTC).date())
+    if problem is not None and not (model.simulated and not model.prices):
+        raise UserError(problem)
+    return provider.endpoint_of(model, simulated_base)
+
+
+def _level(model: Model) -> str:
+    """The sandbox that the model's code runs in, or `none` for one that runs none; UserError where there is no sandbox.
+
+    The self-test that finds it is run once in a process, before anything is spent.
+    """
+    if model.agent_profile not in ("code", "command"):
+        return "none"
+    return str(sandbox.required().level)
 
 
 @dataclass
@@ -165,7 +207,8 @@ class _Tally:
     def report(self, run: _Run) -> Progress:
         left = self.total - self.done
         pace = (time.monotonic() - run.began) / self.new if self.new else None
-        return Progress(self.done, self.total, self.infra, run.spent, None if pace is None else pace * left)
+        seconds = None if pace is None else pace * left
+        return Progress(self.done, self.total, self.infra, run.spent, seconds, run.paused())
 
 
 def _relay(
@@ -176,18 +219,19 @@ def _relay(
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Start the run in the event loop's thread and hand its results to the caller's functions in this one."""
-    events: SimpleQueue[tuple[_Planned, Result] | None] = SimpleQueue()
+    events: SimpleQueue[tuple[_Planned, Result] | str | None] = SimpleQueue()
     run.report = events.put
-    future = asyncio.run_coroutine_threadsafe(run.main(), _event_loop())
+    future = asyncio.run_coroutine_threadsafe(run.main(), event_loop())
     future.add_done_callback(lambda _: events.put(None))
     try:
         while (event := events.get()) is not None:
-            plan, result = event
-            results[plan.place] = result
-            tally.done, tally.new = tally.done + 1, tally.new + 1
-            tally.infra += result.status == "infra"
-            if on_result is not None:
-                on_result(plan.task, result)
+            if not isinstance(event, str):
+                plan, result = event
+                results[plan.place] = result
+                tally.done, tally.new = tally.done + 1, tally.new + 1
+                tally.infra += result.status == "infra"
+                if on_result is not None:
+                    on_result(plan.task, result)
             if on_progress is not None:
                 on_progress(tally.report(run))
     except BaseException:  # an interrupt, or the caller's function failed: in both cases drain, then pass it on
@@ -209,7 +253,7 @@ _loops: dict[int, asyncio.AbstractEventLoop] = {}
 _loops_guard = threading.Lock()
 
 
-def _event_loop() -> asyncio.AbstractEventLoop:
+def event_loop() -> asyncio.AbstractEventLoop:
     """The process's one event loop for model calls, in a thread of its own.
 
     One for all runs of the process, because litellm leaks the sockets of every loop that it has worked in and
@@ -219,6 +263,7 @@ def _event_loop() -> asyncio.AbstractEventLoop:
         loop = _loops.get(os.getpid())  # by process: a fork does not take the thread along
         if loop is None:
             loop = asyncio.new_event_loop()
+            loop.set_default_executor(ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="agent-tools"))
             threading.Thread(target=loop.run_forever, name="agents", daemon=True).start()
             _loops[os.getpid()] = loop
         return loop
@@ -227,70 +272,134 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 class _Run:
     """One call of run_tasks, as it lives in the event loop."""
 
-    def __init__(self, planned: Sequence[_Planned], ledger: AttemptLedger, limits: AgentLimits, max_usd: float | None):
+    def __init__(self, planned: Sequence[_Planned], ledger: AttemptLedger, limits: AgentLimits, budget: Budget):
         self.pools: dict[str, deque[_Planned]] = {}
         for plan in planned:
             self.pools.setdefault(plan.task.model.pool.name, deque()).append(plan)
-        self.ledger, self.limits, self.max_usd = ledger, limits, max_usd
-        self.report: Callable[[tuple[_Planned, Result]], None] = lambda _: None
+        self.ledger, self.limits, self.budget = ledger, limits, budget
+        self.report: Callable[[tuple[_Planned, Result] | str], None] = lambda _: None
         self.began = time.monotonic()
         self.stopping = False
         self.spent = 0.0
         self.running = 0
         self.new = 0
+        self.gates: dict[str, Gate] = {}
         self.halted: dict[str, str] = {}  # model name -> why none of its attempts is started any more
         self.failures: dict[str, int] = {}  # provider failures in a row, by model name
+        self.left: Counter[str] = Counter()  # attempts without a result, by why; see `tell_left`
         self.broken: BaseException | None = None
-        self.files = ThreadPoolExecutor(8, thread_name_prefix="attempt-files")
+        self.files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="attempt-files")
 
     async def main(self) -> None:
         workers = []
-        for queue in self.pools.values():
-            models = {p.task.model.pool for p in queue}
-            pace = _Pace(min((m.requests_per_minute for m in models if m.requests_per_minute), default=None))
-            concurrency = max(1, min(m.concurrency for m in models))
-            workers += [asyncio.create_task(self._work(queue, pace)) for _ in range(min(concurrency, len(queue)))]
+        for name, queue in self.pools.items():
+            gate = self.gates[name] = gate_of(asyncio.get_running_loop(), name)
+            gate.adopt({p.task.model.pool for p in queue}, CIRCUIT)
+            workers += [self._work(queue, gate) for _ in range(min(gate.concurrency, len(queue)))]
+        teller = asyncio.create_task(self._tell_pauses())
         try:
-            await asyncio.gather(*workers)
+            await asyncio.gather(*map(asyncio.create_task, workers))
         finally:
+            teller.cancel()
+            for gate in self.gates.values():
+                gate.release()
             self.files.shutdown(wait=False)
         if self.broken is not None:
             raise self.broken
 
-    def raise_troubles(self) -> None:
-        """UserError when models had to be halted."""
-        if self.halted:
-            told = "; ".join(f"{name}: {why}" for name, why in sorted(self.halted.items()))
-            raise UserError(
-                f"Attempts were left out because a provider turned them down ({told}). Mend it and run again."
-            )
+    def paused(self) -> str:
+        """Which providers are waited for, and how long."""
+        gates = [g for g in self.gates.values() if g.paused and g.given_up is None]
+        return ", ".join(f"{g.name} paused, next probe in {g.next_probe():.0f} s" for g in gates)
 
-    def _may_start(self, plan: _Planned) -> bool:
-        if self.stopping or self.broken is not None or plan.task.model.name in self.halted:
-            return False
-        # the running ones will cost something yet: estimated, so that many at once do not overshoot
-        coming = self.running * self.spent / self.new if self.new else 0.0
-        return self.max_usd is None or self.spent + coming < self.max_usd
+    async def _tell_pauses(self) -> None:
+        was = ""
+        while True:
+            await asyncio.sleep(_TELL)
+            now = self.paused()
+            if now or was:
+                self.report(now)
+            was = now
 
-    async def _work(self, queue: deque[_Planned], pace: _Pace) -> None:
+    def tell_left(self, on_left: Callable[[str], None] | None) -> None:
+        """Say why attempts have been left for the next run; UserError where nobody listens and somebody must act."""
+        mend = [
+            f"{name}: {why}; {self.left[name]} of its attempts are left. Mend it and run again."
+            for name, why in sorted(self.halted.items())
+        ]
+        wait = [
+            f"{gate.name}: {gate.given_up} ({self.left['pool ' + gate.name]} of them)."
+            for gate in self.gates.values()
+            if gate.given_up is not None
+        ]
+        budget, begun = self.budget, self.left["begun"]
+        spent = (
+            [
+                f"The ceiling of ${budget.max_usd:,.2f} is reached (${budget.spent:,.2f} spent): "
+                f"{self.left['ceiling'] + begun} attempts are left for the next run"
+                + (f", {begun} of them begun: what these have cost counts once they are finished." if begun else ".")
+            ]
+            if self.left["ceiling"] + begun
+            else []
+        )
+        if on_left is not None:
+            for sentence in mend + wait + spent:
+                on_left(sentence)
+        elif mend or wait:
+            raise UserError("Attempts were left out. " + " ".join(mend + wait))
+
+    def _stopping(self) -> bool:
+        return self.stopping
+
+    def _why_not(self, plan: _Planned, gate: Gate) -> str | None:
+        """Why an attempt is not to be begun in this run, as a key of `left`; None when it is."""
+        if self.stopping or self.broken is not None:
+            return "stopped"
+        if plan.task.model.name in self.halted:
+            return plan.task.model.name
+        if gate.given_up is not None:
+            return f"pool {gate.name}"
+        return "ceiling" if self.budget.used_up else None
+
+    async def _turn(self, plan: _Planned, gate: Gate) -> str | None:
+        """Wait until an attempt may begin; why it may not in this run, or None."""
+        # looked at again and again: what is waited for changes in many places, and time does too
+        while (why := self._why_not(plan, gate)) is None and not (gate.startable() and self._affordable(plan)):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        return why
+
+    def _affordable(self, plan: _Planned) -> bool:
+        """Whether there is money for this attempt beside those under way, all of them as dear as is usual."""
+        if self.budget.max_usd is None or not self.running:
+            return True
+        sent, received = TYPICAL_TOKENS
+        usage = {"prompt": sent, "completion": received, "cached": 0, "written": 0}
+        usual = self.spent / self.new if self.new else provider.cost_of(usage, plan.price) or 0.0
+        return self.budget.spent + (self.running + 1) * usual <= self.budget.max_usd
+
+    async def _work(self, queue: deque[_Planned], gate: Gate) -> None:
         while queue:
             plan = queue.popleft()
-            if not self._may_start(plan):
+            if why := await self._turn(plan, gate):
+                self.left[why] += 1
                 continue
-            self.running += 1
+            self.running, gate.attempts = self.running + 1, gate.attempts + 1
             try:
-                result = await self._attempt(plan, pace)
+                result = await self._attempt(plan, gate)
             except provider.OperatorError as error:
                 self.halted.setdefault(plan.task.model.name, str(error))
-            except provider.StoppedError:
-                pass
+                self.left[plan.task.model.name] += 1
+            except SetAsideError:
+                queue.append(replace(plan, was_aside=True))
+            except StoppedError as error:
+                self.left[_left_because(error, gate)] += 1
             except Exception as error:  # this machine is at fault (a full disk, say): start nothing more
                 self.broken = self.broken or error
             else:
                 self._watch(plan, result)
                 self.report((plan, result))
             finally:
-                self.running -= 1
+                self.running, gate.attempts = self.running - 1, gate.attempts - 1
 
     def _watch(self, plan: _Planned, result: Result) -> None:
         self.new += 1
@@ -299,15 +408,14 @@ class _Run:
         if self.failures[name] >= OUTAGE:
             self.halted.setdefault(name, f"{OUTAGE} attempts in a row failed at the provider")
 
-    async def _attempt(self, plan: _Planned, pace: _Pace) -> Result:
+    async def _attempt(self, plan: _Planned, gate: Gate) -> Result:
         identifier = attempt_id(plan.sha, plan.try_number)
         folder = self.ledger.folder_of(plan.task, identifier)
-        folder.mkdir(parents=True, exist_ok=True)
         log = await self._log(folder)
         try:
             done = read_result(folder)  # another process, or the same task given twice, was faster
             if done is None:
-                done = await self._resume(plan, identifier, folder, log, pace)
+                done = await self._resume(plan, identifier, folder, log, gate)
             return done
         finally:
             log.close()
@@ -315,32 +423,58 @@ class _Run:
     async def _log(self, folder: Path) -> StepLog:
         while True:
             try:
-                return StepLog(folder / "steps.jsonl", self.files)
+                return await self._in_thread(self._open_log, folder)
             except BlockingIOError as error:
                 if self.stopping:
-                    raise provider.StoppedError from error
+                    raise StoppedError from error
                 await asyncio.sleep(_LOCK_WAIT)
 
-    async def _resume(self, plan: _Planned, identifier: str, folder: Path, log: StepLog, pace: _Pace) -> Result:
+    def _open_log(self, folder: Path) -> StepLog:
+        folder.mkdir(parents=True, exist_ok=True)
+        return StepLog(folder / "steps.jsonl", self.files)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do something with files without holding up the other attempts."""
+        return await asyncio.get_running_loop().run_in_executor(self.files, work, *arguments)
+
+    async def _resume(self, plan: _Planned, identifier: str, folder: Path, log: StepLog, gate: Gate) -> Result:
         """Run the attempt's loop, over what the log holds already and then over new calls."""
         task = plan.task
-        workspace = Workspace(folder)
+        level = _level(task.model)
+        workspace = Workspace(folder, task.model.vision, level if task.model.agent_profile == "code" else None)
         previous = (
             [(d.path, task.previous.folder / "deliverables" / d.path) for d in task.previous.deliverables]
             if task.previous
             else []
         )
-        workspace.prepare(task.job.attachments, previous)
-        _write_config(folder, plan, identifier)
+        await self._in_thread(workspace.prepare, task.job.attachments, previous)
+        toolbox = await asyncio.to_thread(sandbox.libraries, level) if workspace.scripts else ()
+        await self._in_thread(_write_config, folder, plan, identifier, level, toolbox)
+        if task.model.agent_profile == "command":
+            return await asyncio.to_thread(self._command, plan, identifier, folder, workspace, level)
         brief = prompt.first_message(task, workspace.files("attachments"), workspace.files("previous"))
-        state = Conversation([{"role": "system", "content": prompt.SYSTEM}, {"role": "user", "content": brief}])
-        ask = partial(self._ask, plan, identifier, log, pace, state)
+        told = prompt.system_prompt(task.model.agent_profile, toolbox)
+        state = Conversation([{"role": "system", "content": told}, {"role": "user", "content": brief}])
+        ask = partial(self._ask, plan, identifier, log, gate, state)
         reason = await converse(state, workspace, self.limits, ask, log.tool)
         finish = partial(self._finish, plan, identifier, folder, state, reason, log.maybe_billed)
-        return await asyncio.get_running_loop().run_in_executor(self.files, finish)
+        return await self._in_thread(finish)
+
+    def _command(self, plan: _Planned, identifier: str, folder: Path, workspace: Workspace, level: str) -> Result:
+        """Run the program that the model is."""
+        task = plan.task
+        brief = prompt.brief_file(task, workspace.files("attachments"), workspace.files("previous"))
+        ended = run_command(task, folder, brief, self.limits.max_seconds, level)
+        (folder / "output.txt").write_text(redact(ended.output), "utf-8", errors="replace")
+        state = Conversation([], seconds=ended.seconds, cost_usd=ended.cost_usd, model_snapshot=ended.model_snapshot)
+        for name, count in ended.counts.items():
+            setattr(state, name, count)
+        self.spent += ended.cost_usd or 0.0
+        self.budget.spent += ended.cost_usd or 0.0
+        return self._finish(plan, identifier, folder, state, ended.finish_reason, 0)
 
     async def _ask(
-        self, plan: _Planned, identifier: str, log: StepLog, pace: _Pace, state: Conversation, step: int,
+        self, plan: _Planned, identifier: str, log: StepLog, gate: Gate, state: Conversation, step: int,
         messages: list[dict[str, Any]],
     ) -> dict[str, Any]:  # fmt: skip
         """The outcome of a step: the recorded one, or a new call's."""
@@ -348,19 +482,34 @@ class _Run:
             return log.outcomes[step]
         key = f"{identifier}-{step}"
         left = _LAST_TURN_SECONDS if state.last_turn else self.limits.max_seconds - state.seconds
-        await pace.turn()
-        await log.intend(step, key)
-        try:
-            record = await provider.ask(plan.endpoint, messages, TOOLS, key, left, POLICY, lambda: self.stopping)
-        except (provider.OperatorError, provider.StoppedError) as error:
-            log.unanswered(step, redact(str(error), plan.endpoint.secret))
-            raise
-        if record["event"] == "reply":
-            record["cost_usd"] = provider.cost_of(record["usage"], plan.price)
-            self.spent += record["cost_usd"] or 0.0
-        else:
+        record = await self._call(plan, log, gate, step, key, left, messages)
+        if record["event"] == "failure":
             record["wall"] = record["seconds"] >= left
         await log.outcome(step, record)
+        return record
+
+    async def _call(
+        self, plan: _Planned, log: StepLog, gate: Gate, step: int, key: str, left: float,
+        messages: list[dict[str, Any]],
+    ) -> dict[str, Any]:  # fmt: skip
+        """A new call, within the budget."""
+        tools = CODE_TOOLS if plan.task.model.agent_profile == "code" else TOOLS
+        aside = provider.most_usd(plan.endpoint, provider.tokens_of(messages, tools), plan.price)
+        await self.budget.set_aside(aside, self._stopping)
+        cost: float | None = None
+        try:
+            record = await provider.ask(
+                plan.endpoint, messages, tools, key, left, POLICY, gate, self._stopping,
+                about_to_call=lambda: log.intend(step, key), may_set_aside=not plan.was_aside,
+            )  # fmt: skip
+            if record["event"] == "reply":
+                cost = record["cost_usd"] = provider.cost_of(record["usage"], plan.price)
+                self.spent += cost or 0.0
+        except (provider.OperatorError, StoppedError) as error:
+            log.unanswered(step, redact(str(error), plan.endpoint.secret), getattr(error, "maybe_billed", 0))
+            raise
+        finally:
+            self.budget.settle(aside, cost)
         return record
 
     def _finish(
@@ -382,31 +531,26 @@ class _Run:
             cost_usd=state.cost_usd,
             seconds=round(state.seconds, 3), deliverables=collect(folder), request_sha256=plan.sha,
             previous_attempt_id=task.previous.attempt_id if task.previous else None,
-            model_snapshot=state.model_snapshot, agent_profile=task.model.agent_profile, sandbox="none",
+            model_snapshot=state.model_snapshot, agent_profile=task.model.agent_profile, sandbox=_level(task.model),
             code_version=__version__, finished_at=datetime.now(UTC), simulated=task.model.simulated,
             maybe_billed_steps=maybe_billed, folder=folder,
         )  # fmt: skip
         write_result(result)
+        for kept in (folder / "runs").glob("*.tar"):  # of script runs: only to go on after an interruption
+            kept.unlink(missing_ok=True)
         return result
 
 
-class _Pace:
-    """Spreads calls evenly where a provider allows only so many a minute."""
-
-    def __init__(self, per_minute: int | None):
-        self.gap = 60.0 / per_minute if per_minute else 0.0
-        self.next = 0.0
-
-    async def turn(self) -> None:
-        """Wait for this call's turn."""
-        if self.gap:
-            now = time.monotonic()
-            mine = max(now, self.next)
-            self.next = mine + self.gap
-            await asyncio.sleep(mine - now)
+def _left_because(error: StoppedError, gate: Gate) -> str:
+    """The key of `left` for an attempt that stays as it is."""
+    if isinstance(error, PoolLeftError):
+        return f"pool {gate.name}"
+    return "begun" if isinstance(error, CeilingError) else "stopped"
 
 
-def _write_config(folder: Path, plan: _Planned, identifier: str) -> None:
+def _write_config(
+    folder: Path, plan: _Planned, identifier: str, level: str, toolbox: Sequence[tuple[str, str]]
+) -> None:
     """What was asked, for people who look into the folder; its `request` hashes to the request's SHA-256."""
     config = {
         "attempt_id": identifier,
@@ -416,4 +560,6 @@ def _write_config(folder: Path, plan: _Planned, identifier: str) -> None:
         "api_base": plan.task.model.api_base,
         "cohort": plan.task.cohort,
     }
+    if level != "none":
+        config |= {"sandbox": sandbox.probe().record(), "toolbox": dict(toolbox)}
     (folder / "config.json").write_text(redact(json.dumps(config), plan.endpoint.secret), "ascii")

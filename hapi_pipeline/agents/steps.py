@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import json
 import os
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class StepLog:
 
     def __init__(self, path: Path, executor: Executor | None = None):
         """Open or create the log, dropping a torn last line. BlockingIOError while another process has it."""
-        self._executor = executor
+        self._executor = executor or ThreadPoolExecutor(1)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
@@ -34,22 +34,32 @@ class StepLog:
             raise
         self.outcomes: dict[int, dict[str, Any]] = {r["step"]: r for r in lines if r["event"] in _OUTCOMES}
         self.maybe_billed = _maybe_billed(lines)
+        self._intent: Future[None] | None = None
         self._tools_logged = {(r["step"], r["index"]) for r in lines if r["event"] == "tool"}
 
     async def intend(self, step: int, key: str) -> None:
-        """Record durably that a call is about to be made."""
+        """Record that a call is about to be made.
+
+        It survives the end of this process at once and that of the machine in a moment: the disk is waited for when the
+        call has ended, or it would add its own time to every call.
+        """
         self._append({"event": "intent", "step": step, "key": key})
-        await self._durable()
+        self._intent = self._executor.submit(os.fsync, self._file)
 
     async def outcome(self, step: int, record: dict[str, Any]) -> None:
         """Record durably what came of a call: a reply, or a failure that ends or changes the attempt."""
         self._append({"event": record["event"], "step": step, **record})
         await self._durable()
+        if self._intent is not None:
+            await asyncio.wrap_future(self._intent)
+            self._intent = None
         self.outcomes[step] = record
+        self.maybe_billed += record.get("maybe_billed", 0)
 
-    def unanswered(self, step: int, why: str) -> None:
-        """Record that a call is known to have brought nothing: it does not count as perhaps billed."""
-        self._append({"event": "fault", "step": step, "why": why})
+    def unanswered(self, step: int, why: str, maybe_billed: int = 0) -> None:
+        """Record that a call brought nothing; only `maybe_billed` of its tries count as perhaps billed."""
+        self._append({"event": "fault", "step": step, "why": why, "maybe_billed": maybe_billed})
+        self.maybe_billed += maybe_billed
 
     def tool(self, step: int, index: int, name: str, output: str, failed: bool) -> None:
         """Record what a tool answered; it becomes durable with the next intent or with the result."""
@@ -74,6 +84,8 @@ class StepLog:
 
     def close(self) -> None:
         """Let go of the log."""
+        if self._intent is not None:
+            wait([self._intent])
         os.close(self._file)
 
 
@@ -94,7 +106,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _maybe_billed(lines: list[dict[str, Any]]) -> int:
-    """Calls that were begun and of which nothing is known, neither an outcome nor a fault."""
+    """Calls that were begun and of which nothing is known, neither an outcome nor a fault; and tries that got lost."""
     pending: dict[int, int] = {}
     lost = 0
     for record in lines:
@@ -104,4 +116,5 @@ def _maybe_billed(lines: list[dict[str, Any]]) -> int:
             pending[step] = 1
         elif record["event"] != "tool":
             pending.pop(step, None)
+            lost += record.get("maybe_billed", 0)
     return lost + sum(pending.values())

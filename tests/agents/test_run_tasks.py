@@ -364,6 +364,7 @@ def test_limits_give_one_last_turn_and_keep_what_is_there(
 def test_a_model_that_cannot_be_run_is_refused_before_anything_is_spent(
     ledger: AttemptLedger, simulated: Any, make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HAPI_SANDBOX", "off")
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     good = make_task().model
     for broken, told in (
