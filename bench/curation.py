@@ -4,10 +4,11 @@
     python -m bench.curation --posts 250000 --months 1        # one month of a large marketplace
 
 For each number of posts a year of simulated posts (150 to 300 words each) is written as Parquet, a file a month; then
-`hapi import jobs` and `hapi curate` run as a user would run them, the rubrics having been imported before. Reported: posts a second, the peak memory of all
-processes together (resident pages, shared ones counted once for each process), what each stage costs a post, and
-beside it, on the same posts: plain DuckDB reading the same columns, our scan for personal data and presidio's pattern
-recognisers, one core each, with the share of planted personal data that each finds.
+`hapi import jobs` and `hapi curate` run as a user would run them, the rubrics having been imported before. Reported:
+posts a second, the peak memory of all processes together (resident pages, shared ones counted once for each process),
+what each stage costs a post, and beside it, on the same posts: plain DuckDB reading the same columns, our scan for
+personal data and presidio's pattern recognisers, one core each, with the share of planted personal data that each
+finds.
 """
 
 from __future__ import annotations

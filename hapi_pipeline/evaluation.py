@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hapi_pipeline import engine
-from hapi_pipeline.agents.ledger import AttemptLedger, Result
+from hapi_pipeline.agents.ledger import AttemptLedger, Result, newest_of
 from hapi_pipeline.agents.tasks import Feedback, Job, Task
 from hapi_pipeline.grading.packets import Criterion, PacketSpec, packet_id_for, write_packet
 from hapi_pipeline.lake import Lake
@@ -71,11 +71,16 @@ def jobs_of(lake: Lake, cohort: str) -> dict[str, Job]:
 
 
 def tasks_of(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark) -> list[Task]:
-    """What is to be attempted in a cell, whether it has been attempted already or not.
+    """What is to be attempted here in a cell, whether it has been attempted already or not."""
+    return [] if cell.model.external else due_tasks(lake, ledger, cell, benchmark)
+
+
+def due_tasks(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark) -> list[Task]:
+    """What is due in a cell, by whomever it is attempted.
 
     In the first round that is every job; later it is every job whose attempt before is graded and not complete.
     """
-    if cell.round.name not in benchmark.rounds or cell.model.external:
+    if cell.round.name not in benchmark.rounds:
         return []
     jobs = jobs_of(lake, cell.cohort)
     if cell.round.after is None:
@@ -156,14 +161,15 @@ def attempt_rows(
             by_job[result.job_id].append(result)
     rows = []
     for job_id, found in by_job.items():
-        newest = max(found, key=lambda r: (r.status == "done", r.finished_at, r.attempt_id)).attempt_id
+        newest = newest_of(found).attempt_id
         rows += [_attempt_row(cell, r, r.attempt_id == current.get(job_id, newest)) for r in found]
     return rows
 
 
 def _attempt_row(cell: Cell, result: Result, is_current: bool) -> dict[str, Any]:
     files = [
-        {"path": d.path, "media_type": d.media_type, "bytes": d.bytes, "sha256": d.sha256} for d in result.deliverables
+        {"path": d.path, "media_type": d.media_type, "bytes": d.bytes, "sha256": d.sha256, "opens": d.opens}
+        for d in result.deliverables
     ]
     copied = [
         "attempt_id",
@@ -179,6 +185,7 @@ def _attempt_row(cell: Cell, result: Result, is_current: bool) -> dict[str, Any]
         "cached_tokens",
         "reasoning_tokens",
         "cost_usd",
+        "maybe_billed_steps",
         "seconds",
         "request_sha256",
         "previous_attempt_id",

@@ -1,6 +1,8 @@
 """Rounds: attempts out to models, packets out to graders, verdicts back in. One factory makes them all."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +151,6 @@ def attempt_cells(
     context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]"
 ) -> dg.MaterializeResult[Any]:
     """Attempt what is missing in these cells, all in one event loop, then write each cell's table."""
-    from hapi_pipeline.agents.run import obstacle, run_tasks
     from hapi_pipeline.evaluation import open_tasks, tasks_of
 
     benchmark, ledger, lake = hapi.registry.benchmark, hapi.ledger, hapi.lake
@@ -159,27 +160,76 @@ def attempt_cells(
         ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some], benchmark.agent
     )
     context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
-    finished: list[Result] = []
-    left_out: dict[str, str] = {}
-    if missing:
-        round_name, simulated = wanted[0].round.name, any(task.model.simulated for task in missing)
-        with hapi.simulated_provider(simulated) as address, Progress(f"{round_name}: attempts") as progress:
-            reasons = {task.model.name: obstacle(task.model, address) for task in missing}
-            left_out = {name: reason for name, reason in reasons.items() if reason}
-            finished = run_tasks(
-                [task for task in missing if task.model.name not in left_out],
-                ledger,
-                benchmark.agent,
-                simulated_base=address,
-                max_usd=ceiling(context),
-                on_progress=lambda p: progress.show(p.done, p.total, f"${p.cost_usd:,.2f}, {p.infra} failed"),
-            )
+    done = _attempted(context, hapi, ledger, wanted[0].round, missing) if missing else _Attempted()
     for cell, due in tasks.items():
-        write_attempts(hapi, ledger, cell, due)
+        write_attempts(hapi, ledger, cell, due, done.left_because(cell.model))
     return dg.MaterializeResult(
-        metadata=attempts_metadata(context, hapi, wanted, finished, len(missing))
-        | {"run_left_out": "\n".join(left_out.values())}
+        metadata=attempts_metadata(context, hapi, wanted, done.finished, len(missing))
+        | jobs_by_state(hapi, wanted)
+        | {"run_left_out": "\n".join([*done.left_out.values(), *done.left])}
     )
+
+
+@dataclass(frozen=True)
+class _Attempted:
+    """What came of the attempts of a run."""
+
+    finished: "Sequence[Result]" = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)  # model -> why it cannot be run at all
+    left: Sequence[str] = ()  # why attempts were left, a sentence each, with the model or pool it is about before it
+    others: Mapping[str, Collection[str]] = field(default_factory=dict)  # model -> names of other models and pools
+
+    def left_because(self, model: Model) -> list[str]:
+        """Why attempts of a model may be missing after this run."""
+        reasons = [self.left_out[model.name]] if model.name in self.left_out else []
+        others = self.others.get(model.name, ())
+        return reasons + [s for s in self.left if not any(s.startswith(f"{other}: ") for other in others)]
+
+
+def _attempted(
+    context: dg.AssetExecutionContext, hapi: HapiHome, ledger: "AttemptLedger", this: Round, missing: "Sequence[Task]"
+) -> _Attempted:
+    """Make the attempts that are missing, of all models that can be run."""
+    from hapi_pipeline.agents.pools import budget_of
+    from hapi_pipeline.agents.run import obstacle, run_tasks
+
+    models = {task.model.name: task.model for task in missing}
+    names = {name for m in models.values() for name in (m.name, m.pool.name)}
+    others = {m.name: names - {m.name, m.pool.name} for m in models.values()}
+    simulated = any(model.simulated for model in models.values())
+    with hapi.simulated_provider(simulated) as address, Progress(f"{this.name}: attempts") as progress:
+        reasons = {name: obstacle(model, address) for name, model in models.items()}
+        left_out = {name: reason for name, reason in reasons.items() if reason}
+        left: list[str] = []
+        finished = run_tasks(
+            [task for task in missing if task.model.name not in left_out],
+            ledger,
+            hapi.registry.benchmark.agent,
+            simulated_base=address,
+            budget=budget_of(context.run.run_id, ceiling(context)),  # one for all rounds of this run
+            on_progress=lambda p: progress.show(p.done, p.total, p.note),
+            on_left=left.append,
+        )
+    for reason in left:
+        context.log.warning(reason)
+    return _Attempted(finished, left_out, left, others)
+
+
+def jobs_by_state(hapi: HapiHome, wanted: "Sequence[Cell]") -> dict[str, int]:
+    """How many jobs of these cells are attempted, and how many are not for each of the reasons there are."""
+    from hapi_pipeline.standing import STATES, counted, facts_of, standings
+
+    lake, benchmark = hapi.lake, hapi.registry.benchmark
+    cohorts, models = {cell.cohort for cell in wanted}, {cell.model.name: cell.model for cell in wanted}
+    # the table attempt_outcomes is made after the rounds, so what it would hold is asked here
+    outcomes = [
+        row
+        for scope in {(cell.cohort, cell.model.name) for cell in wanted if cell.round.after}
+        for row in run(lake, query("attempt_outcomes"), dict(zip(("cohort", "model"), scope, strict=True))).to_pylist()
+    ]
+    facts = facts_of(lake, benchmark, cohorts=cohorts, outcomes=outcomes)
+    counts = sum(counted(standings(facts, models.values(), benchmark, [wanted[0].round])).values(), Counter())
+    return {f"jobs_{state}": counts[state] for state in STATES}
 
 
 def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:
@@ -198,22 +248,24 @@ def ceiling(context: dg.AssetExecutionContext) -> float | None:
     return float(tag) if tag else None
 
 
-def write_attempts(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "Sequence[Task]") -> None:
+def write_attempts(
+    hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "Sequence[Task]", left_because: Sequence[str] = ()
+) -> None:
     """Write the table of a cell from the ledger; it counts as up to date once nothing that is due is missing."""
-    from hapi_pipeline.evaluation import attempt_rows, current_attempts, open_tasks
+    from hapi_pipeline.evaluation import attempt_rows, current_attempts
     from hapi_pipeline.intake.ledger import rows_of
+    from hapi_pipeline.standing import marked_open
 
     lake, limits = hapi.lake, hapi.registry.benchmark.agent
     jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
-    rows = attempt_rows(
-        cell, ledger.results(cell.model.key, cell.round.name), current_attempts(ledger, due, limits), jobs
-    )
-    settled = cell.model.retired or not open_tasks(ledger, due, limits)
+    current = current_attempts(ledger, due, limits)
+    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name), current, jobs)
+    settled = cell.model.retired or all(task.job.job_id in current for task in due)
     lake.write(
         "attempts",
         rows_of("attempts", rows),
         cell.keys,
-        attempts_fingerprint(hapi, ledger, cell) if settled else "open",
+        attempts_fingerprint(hapi, ledger, cell) if settled else marked_open(left_because),
     )
 
 

@@ -276,11 +276,13 @@ def test_everything_simulated_says_so(story: Story) -> None:
 
 
 def test_models_lists_what_each_has_and_lacks(story: Story) -> None:
-    lines = {line.split("  ")[0]: line for line in story.said["models"][1].splitlines()}
+    told, _, standing = story.said["models"][1].partition("\n\n")
+    lines = {line.split("  ")[0]: line for line in told.splitlines()}
     assert "simulated" in lines["Sim X"]
     assert "external" in lines["Elsewhere"]
     assert "4 of 6 jobs" in lines["Elsewhere"]
     assert "of 6 jobs" not in lines["Sim X"]
+    assert "Sim X      retry_1" in standing
 
 
 def test_explain_says_why_a_job_is_in_or_out(story: Story) -> None:
