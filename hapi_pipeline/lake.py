@@ -217,7 +217,7 @@ class Lake:
                 values = pc.unique(batch.column(split_by)).to_pylist() if split_by else [None]
                 for value in values:
                     some = batch.filter(pc.equal(batch.column(split_by), value)) if len(values) > 1 else batch
-                    file_of({split_by: value} if split_by else {}).add([some])
+                    file_of({split_by: str(value)} if split_by else {}).add([some])
                 _flush_largest(files.values())
             for file in files.values():
                 file.finish({})
