@@ -232,13 +232,15 @@ def run(
 
 
 SPILLING = {"memory_limit": "1GB"}
-"""Settings for work on whole tables: what does not fit goes to a temporary folder."""
+"""Settings for work on whole files and tables: what does not fit goes to a temporary folder."""
+_SORTING = {"memory_limit": "700MB", "threads": "1"}
+"""The same for sorting long texts: with more threads DuckDB needs more memory than it may have, and gives up."""
 
 
 @contextmanager
-def spilling() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a database of its own that stays within 1 GB of memory, whatever it works on."""
-    with tempfile.TemporaryDirectory(prefix="hapi-") as scratch, connect({**SPILLING, "temp_directory": scratch}) as c:
+def spilling(settings: Mapping[str, str] = SPILLING) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database of its own that stays within the memory of its settings, whatever it works on."""
+    with tempfile.TemporaryDirectory(prefix="hapi-") as scratch, connect({**settings, "temp_directory": scratch}) as c:
         yield c
 
 
@@ -251,7 +253,7 @@ def batches(
     """
     table = TABLES[made.name]
     columns, order = (", ".join(f'"{name}"' for name in names) for names in (table.names, table.key))
-    with spilling() as connection:
+    with spilling(_SORTING) as connection:
         open_tables(connection, lake, {n: _own_keys(n, scope) for n in made.inputs})
         sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
         yield from stream(connection, sql, _used(made, params))
