@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import resource
@@ -135,6 +136,7 @@ def ours(base: str, in_flight: int) -> Runner:
     from hapi_pipeline.registry import AgentLimits, Pool
 
     root = Path(tempfile.mkdtemp(prefix="bench-attempts-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)  # not while the time is taken
     model = replace(task("J").model, pool=Pool("bench", in_flight))
     calls_an_attempt = 1.0
 
@@ -146,8 +148,6 @@ def ours(base: str, in_flight: int) -> Runner:
         made = sum(r.steps for r in results)
         if any(r.status != "done" for r in results):
             raise RuntimeError("an attempt failed")
-        if calls != WARM_UP:
-            shutil.rmtree(root)
         return made
 
     return run
