@@ -37,7 +37,7 @@ from hapi_pipeline.simulate.graders import grade_packets
 from hapi_pipeline.tables import TABLES
 
 MONTH = "2026-08"
-LEFT_OUT = {"imported_at", "finished_at", "issued_at", "seconds"}
+LEFT_OUT = {"imported_at", "finished_at", "issued_at", "seconds", "maybe_billed_steps"}
 """Columns that rightly differ between two runs."""
 GRADED_ON = date(2026, 9, 15)
 _ORPHAN_SECONDS = 10.0
