@@ -28,8 +28,6 @@ MAX_TOTAL_BYTES = 50_000_000
 MAX_FILES = 200
 MAX_FINISH_REFUSALS = 2
 MAX_PICTURES = 20  # shown to the model in one attempt: they are sent again with every call
-SLOW = frozenset({"read_attachment", "check_deliverables", "finish", "run_python"})
-"""Tools that open files: they are run in a thread, so that other attempts go on meanwhile."""
 CHECK_SECONDS = 120.0  # for opening all files of an attempt, once
 _TO_READ = ("attachments", "previous", "deliverables")  # where a name without a folder is looked for
 _TO_HAND_IN = ("deliverables", "previous", "attachments")

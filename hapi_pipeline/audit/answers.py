@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 from hapi_pipeline.audit.reasons import LABELS, SPELLINGS
 from hapi_pipeline.audit.workbook import JOBS_SHEET
+from hapi_pipeline.grading.dates import moment_of
 from hapi_pipeline.grading.delimited import DELIMITERS, decode
 from hapi_pipeline.grading.sheets import Cell, Sheet, cell_name, read_workbook
 from hapi_pipeline.grading.text import clean, sheet_cell, shorten
@@ -55,8 +55,6 @@ _REASONS = {
     for rule, label in LABELS.items()
     for said in (rule.replace("_", " "), label, *SPELLINGS[rule])
 }
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_TIME_ZONES = timedelta(days=1)  # a date may be a day ahead of UTC without lying in the future
 
 
 @dataclass(frozen=True)
@@ -278,15 +276,7 @@ def parse_reason(text: str) -> str | None:
 
 def parse_moment(value: Cell, imported_at: datetime) -> datetime | None:
     """When the curator judged, in UTC; None unless it is an ISO date or time that has come."""
-    text = _text(value).replace(" ", "T")
-    if not re.match(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-    return moment if _EARLIEST <= moment <= imported_at + _TIME_ZONES else None
+    return moment_of(_text(value) or None, imported_at)[0]
 
 
 def _plain(text: str) -> str:

@@ -10,9 +10,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from hapi_pipeline.grading.dates import moment_of
 from hapi_pipeline.grading.files import OVERALL, Problem, RawRow, VerdictFile
 from hapi_pipeline.grading.sheets import Cell
 from hapi_pipeline.grading.text import clean, shorten
@@ -24,8 +25,6 @@ __all__ = ["BAD", "MISSING", "Bad", "Gradable", "GradingIndex", "Missing", "judg
 
 UNKNOWN_GRADER = "unknown"
 ROLES = ("grader", "adjudicator")
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_TIME_ZONES = timedelta(days=1)  # a date may be a day ahead of UTC without lying in the future
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class _Court:
         role, role_flags = _role(row)
         own_minutes = row.values.get("minutes")
         minutes = self.minutes_of_file if own_minutes is None else self._minutes(row.row, own_minutes)
-        graded_at, date_flags = _graded_at(self._value(row, "graded_at"), self.imported_at)
+        graded_at, date_flags = moment_of(self._value(row, "graded_at"), self.imported_at)
         comment = _text(row.values.get("comment")) or None
         leak = ("blinding_suspect",) if comment and _names(comment, gradable.model) else ()
         flags = (*self.flags_of_file, *overall_flags, *grader_flags, *role_flags, *date_flags, *leak)
@@ -292,29 +291,6 @@ def _number(value: Cell) -> float | None:
     if not _NUMBER.fullmatch(plain) or _THOUSANDS.fullmatch(plain):
         return None
     return float(plain.replace(",", "."))
-
-
-_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?(?:Z|[+-]\d\d:?\d\d))?)?", re.ASCII)
-
-
-def _graded_at(value: Cell, imported_at: datetime) -> tuple[datetime | None, tuple[str, ...]]:
-    """When the verdict was given, in UTC; only ISO dates are certain, and without a zone taken as UTC."""
-    if value is None:
-        return None, ()
-    text = str(value).strip()
-    if not _ISO.fullmatch(text):
-        return None, ("ambiguous_date",)
-    try:
-        moment = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(" Z", "Z"))
-        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None, ("ambiguous_date",)
-    if moment < _EARLIEST:
-        return None, ("ambiguous_date",)
-    if moment > imported_at + _TIME_ZONES:
-        # kept, it would outrank every later correction
-        return None, ("future_date",)
-    return moment, ()
 
 
 def _names(comment: str, model: str) -> bool:
