@@ -1,0 +1,1 @@
+"""Statistics on plain arrays and numbers: no tables, no files, no Dagster."""
