@@ -215,9 +215,7 @@ def _openai(base: str) -> Any:
 
     client = openai.AsyncOpenAI(base_url=base, api_key="none", max_retries=0, timeout=600)
     tools: Any = _tools()
-    return lambda told: client.chat.completions.create(
-        model=MODEL_ID, messages=told, tools=tools, max_tokens=8192
-    )
+    return lambda told: client.chat.completions.create(model=MODEL_ID, messages=told, tools=tools, max_tokens=8192)
 
 
 def _httpx(base: str) -> Any:

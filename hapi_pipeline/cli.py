@@ -512,8 +512,8 @@ def _what_if(arguments: argparse.Namespace, home: Home, cohorts: Sequence[str]) 
 
     from hapi_pipeline.curation.whatif import changed_benchmark, what_if
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.parameters import constant_relations, query_parameters
     from hapi_pipeline.registry import Registry
-    from hapi_pipeline.resources import constant_relations, query_parameters
     from hapi_pipeline.show import what_if_text
 
     now = Registry.of(home).benchmark

@@ -130,6 +130,7 @@ def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
 
 CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {
     "round_paths": ("round", "step", "step_position", "after"),
+    "registered_models": ("model", "training_cutoff"),
     "rules_alone": ("position", "rule", "category", "n_alone"),
 }
 """Relations that SQL may read although they are no tables of the lake; the caller supplies them."""

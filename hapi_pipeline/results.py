@@ -1,4 +1,4 @@
-"""Which tables hold results: by month and model, and over all of them; and what computes those that no SQL file makes."""
+"""Which tables hold results: by month and model, and over all of them; and what computes those without an SQL file."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Computed:
 
     inputs: tuple[str, ...]
     function: str  # module:function, imported only when it is called
+    reads_models: bool = False  # whether its rows depend on what the registry says of models
     version: str = "1"  # raise it when the function computes something else: all partitions are then remade
 
     def __call__(self, lake: Lake, registry: Registry, scope: Mapping[str, str]) -> pa.Table:

@@ -20,8 +20,8 @@ from hapi_pipeline.curation.funnel import funnel_by_category
 from hapi_pipeline.curation.pii_findings import pii_findings
 from hapi_pipeline.curation.rules import CHAIN, kept, rejections
 from hapi_pipeline.lake import Import, ImportedFile, Lake
+from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.registry import Benchmark
-from hapi_pipeline.resources import constant_relations, query_parameters
 from hapi_pipeline.tables import TABLES
 
 COHORT = "2026-03"

@@ -21,7 +21,7 @@ from hapi_pipeline.curation.rules import (
 )
 from hapi_pipeline.engine import query
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.resources import query_parameters
+from hapi_pipeline.parameters import query_parameters
 
 
 def curation_assets(first: str) -> list[dg.AssetsDefinition]:

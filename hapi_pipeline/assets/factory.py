@@ -14,9 +14,11 @@ from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, qu
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.naming import digest
 from hapi_pipeline.parallel import in_threads
+from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.partitions import cells, cohorts, scope_of
 from hapi_pipeline.registry import MOST_MONTHS_BACK
-from hapi_pipeline.resources import HapiHome, constant_relations, query_parameters
+from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.results import COMPUTED
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import shipped
 from hapi_pipeline.tables import TABLES, Table
@@ -171,8 +173,9 @@ def sql_asset(
 
 def run_sql(hapi: HapiHome, made: Query, scope: Mapping[str, str]) -> "pa.Table":
     """The rows of a query for one partition."""
-    benchmark = hapi.registry.benchmark
-    return run(hapi.lake, made, scope, query_parameters(benchmark, dict(scope)), constant_relations(benchmark))
+    registry = hapi.registry
+    parameters = query_parameters(registry.benchmark, dict(scope))
+    return run(hapi.lake, made, scope, parameters, constant_relations(registry.benchmark, registry.models))
 
 
 def write_partitions(
@@ -190,6 +193,8 @@ def write_partitions(
     """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
     lake, total, remade = hapi.lake, 0, 0
     settings = settings_of(hapi, version)
+    if reads_models(table.name):
+        settings += repr([(m.name, m.training_cutoff) for m in hapi.registry.models])
 
     def bring_up_to_date(scope: Mapping[str, str]) -> tuple[int, bool]:
         """How many rows the partition has, and whether they are others than before."""
@@ -247,6 +252,13 @@ _FIGURES = {
 def settings_of(hapi: HapiHome, version: str = "") -> str:
     """What, besides its input tables, the rows of any table may depend on."""
     return repr(hapi.registry.benchmark) + version
+
+
+def reads_models(name: str) -> bool:
+    """Whether the rows of a table depend on what the registry says of models; the others stay when a model comes."""
+    if name in COMPUTED:
+        return COMPUTED[name].reads_models
+    return (shipped("sql") / f"{name}.sql").exists() and "registered_models" in query(name).inputs
 
 
 def report_partition(context: dg.AssetExecutionContext, scope: Mapping[str, str], metadata: dict[str, Any]) -> None:

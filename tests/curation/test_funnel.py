@@ -21,8 +21,8 @@ from hapi_pipeline.cli import main
 from hapi_pipeline.curation import funnel
 from hapi_pipeline.curation.rules import CHAIN, ON_ONE_POST, alone, kept, rejections, standings
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parameters import query_parameters
 from hapi_pipeline.registry import Benchmark
-from hapi_pipeline.resources import query_parameters
 from hapi_pipeline.show import funnel_text
 from tests import scenario
 

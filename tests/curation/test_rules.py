@@ -9,8 +9,8 @@ from typing import Any
 from hapi_pipeline import engine
 from hapi_pipeline.curation.rules import CHAIN, answers, kept, rejections
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parameters import query_parameters
 from hapi_pipeline.registry import Benchmark
-from hapi_pipeline.resources import query_parameters
 from hapi_pipeline.tables import TABLES
 from tests import scenario
 

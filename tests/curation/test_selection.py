@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hapi_pipeline import cli, engine, operations
 from hapi_pipeline.curation.selection import freeze, freezes
 from hapi_pipeline.lake import Import, Lake
+from hapi_pipeline.parameters import query_parameters
 from hapi_pipeline.registry import Benchmark, Registry, Selection
-from hapi_pipeline.resources import query_parameters
 from hapi_pipeline.settings import Home, UserError, shipped
 from tests import scenario
 

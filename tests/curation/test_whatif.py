@@ -12,8 +12,8 @@ import pytest
 
 from hapi_pipeline.curation.whatif import WhatIf, band_names, changed_benchmark, what_if
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.registry import Benchmark
-from hapi_pipeline.resources import constant_relations, query_parameters
 from hapi_pipeline.settings import UserError
 from hapi_pipeline.show import what_if_text
 from tests import scenario

@@ -9,8 +9,8 @@ import pytest
 from hapi_pipeline.curation.rules import kept
 from hapi_pipeline.intake.jobs import import_jobs
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parameters import query_parameters
 from hapi_pipeline.registry import Benchmark, Registry
-from hapi_pipeline.resources import query_parameters
 from tests import scenario
 
 JOBS = Path(__file__).resolve().parents[3] / "shared/real/jobs"

@@ -14,8 +14,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from hapi_pipeline import engine
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.parameters import constant_relations
 from hapi_pipeline.registry import Benchmark
-from hapi_pipeline.resources import constant_relations
 from hapi_pipeline.rounds import ROUND, ROUNDS
 from tests import scenario
 from tests.scenario import ALPHA, BETA, COHORT, COUNTS
