@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from hapi_pipeline.tables import TABLES, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _INPUTS, _CONTENT = b"hapi.inputs", b"hapi.content"
 ROW_GROUP = 32_768
@@ -143,6 +145,16 @@ class Lake:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         return Written(path, file.rows, before is None)
 
+    def adopt(self, table: str, keys: Mapping[str, str], file: Path) -> None:
+        """Replace one partition by a file that another lake made of it, whole or not at all."""
+        path = self.path(table, keys)
+        staged = _stage(path)
+        try:
+            os.link(file, staged)  # no partition is ever changed in place
+        except OSError:
+            shutil.copyfile(file, staged)
+        _settle(staged, path)
+
     def read(self, table: str, keys: Mapping[str, str] | None = None, columns: list[str] | None = None) -> pa.Table:
         """The rows of all matching partitions; an empty table with the right schema where there are none."""
         import pyarrow as pa
@@ -151,7 +163,11 @@ class Lake:
         schema = TABLES[table].schema()
         if columns is not None:
             schema = pa.schema([schema.field(c) for c in columns])
-        parts = [pq.ParquetFile(path).read(columns=columns).cast(schema) for path in self.files(table, keys)]
+        files = [pq.ParquetFile(path) for path in self.files(table, keys)]
+        # what an earlier version wrote without a column that is declared today is read with nulls in it
+        lacking = {name for name in schema.names for file in files if name not in file.schema_arrow.names}
+        schema = pa.schema([f.with_nullable(f.nullable or f.name in lacking) for f in schema])
+        parts = [_declared(file, schema) for file in files]
         return pa.concat_tables(parts).replace_schema_metadata(None) if parts else schema.empty_table()
 
     def inputs(self, table: str, keys: Mapping[str, str]) -> str | None:
@@ -244,6 +260,17 @@ def _manifest(path: Path) -> Import:
     files = tuple(ImportedFile(**f) for f in loaded.pop("files"))
     values: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in loaded.items()}
     return Import(files=files, **values)
+
+
+def _declared(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
+    """A file's rows in these columns; one that it does not have is null."""
+    import pyarrow as pa
+
+    rows = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(schema.names).cast(schema)
 
 
 def _metadata(path: Path) -> dict[bytes, str]:

@@ -4,6 +4,7 @@ import itertools
 import os
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ OVERVIEW: dict[str, str] = {}  # the table is not partitioned
 def overview(*categories: str, **changes: Any) -> pa.Table:
     return scenario.table_of(
         "dataset_overview",
-        [{"cohort": "2026-03", "category": c, "n_jobs": 1, "simulated": False} | changes for c in categories],
+        [
+            {"cohort": "2026-03", "category": c, "n_jobs": 1, "n_priced": 1, "n_timed": 0, "simulated": False} | changes
+            for c in categories
+        ],
     )
 
 
@@ -35,6 +39,20 @@ def test_a_partition_is_read_as_it_was_written_sorted_by_its_key(lake: Lake) -> 
     assert lake.read("dataset_overview")["category"].to_pylist() == ["a", "b"]
     assert lake.read("dataset_overview", columns=["category"]).column_names == ["category"]
     assert lake.read("leaderboard").schema == TABLES["leaderboard"].schema()
+
+
+def test_a_partition_of_an_earlier_version_without_a_column_reads_as_null(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = TABLES["dataset_overview"]
+    fewer = replace(today, columns=tuple(c for c in today.columns if c.name != "criteria_mean"))
+    monkeypatch.setitem(TABLES, "dataset_overview", fewer)
+    lake.write("dataset_overview", overview("a"), OVERVIEW)
+    monkeypatch.setitem(TABLES, "dataset_overview", today)
+    assert lake.read("dataset_overview")["criteria_mean"].to_pylist() == [None]
+    with engine.connect() as connection:
+        engine.open_tables(connection, lake, ["dataset_overview"])
+        assert connection.execute("SELECT category, criteria_mean FROM dataset_overview").fetchall() == [("a", None)]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +96,8 @@ def test_what_memory_holds_under_a_null_does_not_count(lake: Lake, n: int) -> No
         prices = pa.Array.from_buffers(
             pa.float64(), n, [pa.py_buffer(b"\0"), pa.py_buffer(struct.pack("d", rubbish) * n)]
         )
-        return overview(*"abc"[:n]).set_column(3, "price_min", prices)
+        plain = overview(*"abc"[:n])
+        return plain.set_column(plain.column_names.index("price_min"), "price_min", prices)
 
     assert lake.write("dataset_overview", rows(1.0), OVERVIEW).changed
     assert not lake.write("dataset_overview", rows(2.0), OVERVIEW).changed
