@@ -1,18 +1,21 @@
 """What a packet must not give away: who made a deliverable. Names and document properties go; content stays.
 
-Only the file types that can be rewritten safely with the standard library are touched. A file that is
-damaged, or not what its name says, is handed on as it is: a grader must see what the agent made.
+A file that cannot be stripped (damaged, encrypted, signed, of a type that nobody here knows) is handed on as it is, for
+a grader must see what the agent made; the operator is told.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
-import struct
 import zipfile
-import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from hapi_pipeline.grading.strip import archives, markup, office, pdf, pictures, plain
+from hapi_pipeline.grading.strip.base import DAMAGED, CannotStrip, Inside
+from hapi_pipeline.grading.text import words
 
 _KNOWN_EXTENSIONS = (
     "aac ai avi bib bmp c cpp cs css csv dart doc docm docx drawio dxf eps epub fig flac geojson gif go "
@@ -21,20 +24,111 @@ _KNOWN_EXTENSIONS = (
     "rst rtf scss sh sql srt stl svg swift tar tex tif tiff toml ts tsv tsx ttf txt vtt vue wav webm "
     "webp woff woff2 xhtml xls xlsm xlsx xml yaml yml zip"
 )
-_MAX_UNZIPPED = 100 * 1024 * 1024
-_OFFICE = frozenset({"docx", "docm", "xlsx", "xlsm", "pptx", "pptm", "potx"})
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_PNG_REVEALING = frozenset({b"tEXt", b"iTXt", b"zTXt", b"eXIf", b"tIME"})
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, RuntimeError, EOFError, OSError)
-_PROPERTIES = re.compile(r"docprops/(core|app|custom)\w*\.xml|.*\.(psmdcp)", re.IGNORECASE)
-_CORE = ("cp:coreProperties", "xmlns:cp", "package/2006/metadata/core-properties")
 _RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # names that Windows keeps for itself
-_ROOTS = {
-    "core": _CORE,
-    "psmdcp": _CORE,
-    "app": ("Properties", "xmlns", "officeDocument/2006/extended-properties"),
-    "custom": ("Properties", "xmlns", "officeDocument/2006/custom-properties"),
+
+Stripper = Callable[[bytes, Inside], bytes]
+
+_STRIPPERS: dict[str, Stripper] = {
+    **dict.fromkeys(words("docx docm dotx xlsx xlsm xltx pptx pptm potx"), office.ooxml),
+    **dict.fromkeys(words("odt ods odp odg"), office.opendocument),
+    **dict.fromkeys(words("html htm xhtml"), markup.html),
+    **dict.fromkeys(words("jpg jpeg"), pictures.jpeg),
+    **dict.fromkeys(words("tif tiff"), pictures.tiff),
+    "pdf": pdf.pdf,
+    "png": pictures.png,
+    "gif": pictures.gif,
+    "webp": pictures.webp,
+    "wav": pictures.wav,
+    "svg": markup.svg,
+    "ipynb": plain.notebook,
+    "rtf": plain.rtf,
+    "gltf": plain.gltf,
+    "glb": plain.glb,
+    "stl": plain.stl,
+    "dxf": plain.dxf,
+    "drawio": plain.drawio,
+    "zip": archives.archive,
+    "tar": archives.tar,
+    "gz": archives.gzipped,
 }
+# text in which nothing is hidden from a reader, and bitmaps without room for properties
+_NOTHING_TO_STRIP = words(
+    "bib bmp c cpp cs css csv dart geojson go h ini java js json jsonl jsx log md php py r rb rs rst scss sh sql "
+    "srt swift tex toml ts tsv tsx txt vtt vue xml yaml yml"
+)
+_BY_CONTENT: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF-", "pdf"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpg"),
+    (b"GIF8", "gif"),
+    (b"PK\x03\x04", "zip"),
+    (b"{\\rtf", "rtf"),
+    (b"\x1f\x8b", "gz"),
+)
+_OTHER_NAME = "not what its name says"
+
+
+@dataclass(frozen=True)
+class Blinded:
+    """A deliverable as graders get it, and why properties stay in it or in files inside it, if any do."""
+
+    data: bytes
+    left: tuple[str, ...] = ()
+
+
+def blinded(extension: str, data: bytes, maker: re.Pattern[str]) -> Blinded:
+    """The deliverable without document properties; what a reader sees, hears or runs is never changed.
+
+    `maker` finds names that a comment in a page's source must not hold.
+    """
+    inside = Inside(_strip_member, maker)
+    try:
+        return Blinded(_strip(extension, data, inside), tuple(inside.left))
+    except CannotStrip as reason:
+        return Blinded(data, (str(reason),))
+
+
+def _strip(extension: str, data: bytes, inside: Inside) -> bytes:
+    try:
+        return _by_type(extension, data, inside)
+    except DAMAGED as error:
+        raise CannotStrip("damaged") from error
+
+
+def _by_type(extension: str, data: bytes, inside: Inside) -> bytes:
+    """By the type that the name says, else by what is in the file."""
+    real = _kind(data)
+    stripper = _STRIPPERS.get(real if extension == "zip" and real else extension)  # an Office file is a zip file too
+    if stripper is not None:
+        try:
+            return stripper(data, inside)
+        except CannotStrip as reason:
+            if str(reason) != _OTHER_NAME:
+                raise
+    if real is not None and real != extension:
+        return _STRIPPERS[real](data, inside)
+    if stripper is not None:
+        raise CannotStrip(_OTHER_NAME)
+    if extension in _NOTHING_TO_STRIP or not data:
+        return data
+    raise CannotStrip("a type whose properties cannot be taken out")
+
+
+def _kind(data: bytes) -> str | None:
+    kind = next((kind for magic, kind in _BY_CONTENT if data.startswith(magic)), None)
+    if kind != "zip":
+        return kind
+    if data[30:64].startswith(b"mimetypeapplication/vnd.oasis."):
+        return "odt"
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return "docx" if "[Content_Types].xml" in archive.namelist() else kind
+    except DAMAGED:
+        return kind
+
+
+def _strip_member(name: str, data: bytes, inside: Inside) -> bytes:
+    return _strip(safe_extension(name, data), data, inside)
 
 
 def safe_extension(name: str, data: bytes) -> str:
@@ -69,76 +163,3 @@ def safe_name(name: str, taken: set[str], fallback: str) -> str:
         chosen = f"{number}_{base}"
     taken.add(chosen.casefold())
     return chosen
-
-
-def without_maker(extension: str, data: bytes) -> bytes:
-    """The deliverable without document properties (Office), text chunks (PNG) or notebook metadata."""
-    try:
-        if extension in _OFFICE:
-            return _office(data)
-        if extension == "png":
-            return _png(data)
-        if extension == "ipynb":
-            return _notebook(data)
-    except _DAMAGED:
-        return data
-    return data
-
-
-def _office(data: bytes) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(data)) as source:
-        entries = source.infolist()
-        names = {entry.filename for entry in entries}
-        if sum(entry.file_size for entry in entries) > _MAX_UNZIPPED or len(names) < len(entries):
-            return data
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
-            for entry in entries:
-                match = _PROPERTIES.fullmatch(entry.filename)
-                target.writestr(_dateless(entry), _blank_properties(match) if match else source.read(entry))
-    return out.getvalue()
-
-
-def _blank_properties(match: re.Match[str]) -> str:
-    root, attribute, namespace = _ROOTS[(match[1] or match[2]).lower()]
-    head = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>'
-    return f'{head}\n<{root} {attribute}="http://schemas.openxmlformats.org/{namespace}"/>'
-
-
-def _dateless(entry: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    plain = zipfile.ZipInfo(entry.filename)
-    plain.compress_type = zipfile.ZIP_DEFLATED
-    return plain
-
-
-def _png(data: bytes) -> bytes:
-    if not data.startswith(_PNG_MAGIC):
-        return data
-    kept, at = [_PNG_MAGIC], len(_PNG_MAGIC)
-    while at + 12 <= len(data):
-        (size,) = struct.unpack_from(">I", data, at)
-        end = at + 12 + size
-        if end > len(data):
-            return data
-        kind = data[at + 4 : at + 8]
-        if kind not in _PNG_REVEALING:
-            kept.append(data[at:end])
-        at = end
-        if kind == b"IEND":
-            # what follows the end of the picture is not part of it and may say anything
-            return b"".join(kept)
-    return data
-
-
-def _notebook(data: bytes) -> bytes:
-    book = json.loads(data)
-    if not isinstance(book, dict) or not isinstance(book.get("cells"), list):
-        return data
-    metadata = book.get("metadata")
-    language = metadata.get("language_info") if isinstance(metadata, dict) else None
-    name = language.get("name") if isinstance(language, dict) else None
-    book["metadata"] = {"language_info": {"name": str(name)}} if name else {}
-    for cell in book["cells"]:
-        if isinstance(cell, dict):
-            cell["metadata"] = {}
-    return json.dumps(book, ensure_ascii=True, indent=1).encode()

@@ -8,25 +8,23 @@ import hashlib
 import io
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from hapi_pipeline.grading.blind import safe_extension, safe_name, without_maker
-from hapi_pipeline.grading.text import clean
+from hapi_pipeline.grading import page
+from hapi_pipeline.grading.blind import blinded, safe_extension, safe_name
+from hapi_pipeline.grading.mentions import maker_pattern, mentions
+from hapi_pipeline.grading.text import clean, shorten
 from hapi_pipeline.grading.workbook import TABLE_COLUMNS, meta_rows, workbook_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.settings import UserError
 
-_RISKY_START = re.compile(r"'*[=+\-@\t\r]")
+# what a spreadsheet may take for a formula, full-width cousins included: some programs fold those on opening
+_RISKY_START = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+PAGE = "brief.html"
 _PACKET_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PAGE_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;color:#1f2933;max-width:46rem;margin:2rem auto;padding:0 1rem}"
-    "h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.1rem;margin-top:2rem}.quiet{color:#5f6b7a}"
-    ".text{white-space:pre-wrap;overflow-wrap:anywhere}li{margin:.35rem 0;overflow-wrap:anywhere}"
-    "b{font-weight:600;font-size:.85em;color:#5f6b7a}"
-)
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,19 @@ class PacketSpec:
     rubric_version: str
     deliverables: tuple[Path, ...]
     attachments: tuple[Path, ...] = ()
+    makers: tuple[str, ...] = ()
+    """Names of the model and its provider, to find them in the work; they never reach the grader."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A packet that was made: its SHA-256, and what the operator, never the grader, should know of it.
+
+    A flag is `names_maker:FILE:NAME`, or `not_stripped:FILE:REASON` where document properties stay.
+    """
+
+    sha256: str
+    flags: tuple[str, ...]
 
 
 def packet_id_for(attempt_id: str) -> str:
@@ -66,7 +77,18 @@ def packet_digest(spec: PacketSpec) -> str:
 
 
 def write_packet(spec: PacketSpec, folder: Path) -> str:
-    """Make `folder` whole or not at all, and return the packet's SHA-256.
+    """Make `folder` as `make_packet` does; the packet's SHA-256."""
+    return make_packet(spec, folder).sha256
+
+
+def describe_packet(spec: PacketSpec) -> Made:
+    """What `make_packet` says of a packet, without making it. UserError as there."""
+    files = _Files(spec)
+    return Made(_digest(spec, files), _blind(spec, files))
+
+
+def make_packet(spec: PacketSpec, folder: Path) -> Made:
+    """Make `folder` whole or not at all.
 
     A folder that already holds this packet is left alone; one that holds another is replaced. A file that is
     missing or is not a regular file raises UserError.
@@ -74,19 +96,37 @@ def write_packet(spec: PacketSpec, folder: Path) -> str:
     if not _PACKET_ID.fullmatch(spec.packet_id):
         raise UserError(f"{spec.packet_id!r} cannot be a packet id; make it with packet_id_for.")
     files = _Files(spec)
-    packet_sha256 = _digest(spec, files)
-    if _holds(folder, spec, packet_sha256):
-        return packet_sha256
+    made = Made(_digest(spec, files), _blind(spec, files))
+    if _holds(folder, spec, made.sha256):
+        return made
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = folder.with_name(f".{folder.name}.new")
     _remove(staged)
     staged.mkdir()
-    for name, data in _contents(spec, files, packet_sha256):
+    for name, data in _contents(spec, files, made.sha256):
         target = staged / name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(data)
     _put_in_place(staged, folder)
-    return packet_sha256
+    return made
+
+
+def _blind(spec: PacketSpec, files: _Files) -> tuple[str, ...]:
+    """Take the properties out of the deliverables in `files`; what the operator should know of them."""
+    asked = "\n".join([spec.title, spec.description, *(c.text for c in spec.criteria)])
+    maker = maker_pattern(spec.makers, asked)
+    flags = []
+    for number, (path, (extension, data)) in enumerate(zip(spec.deliverables, files.deliverables, strict=True), 1):
+        name = f"deliverable_{number:02d}.{extension}"
+        stripped = blinded(extension, data, maker)
+        files.deliverables[number - 1] = (extension, stripped.data)
+        said = [
+            *mentions("txt", path.stem.encode("utf-8", "replace"), maker),
+            *mentions(extension, stripped.data, maker),
+        ]
+        flags += [f"names_maker:{name}:{word}" for word in dict.fromkeys(said)]
+        flags += [f"not_stripped:{name}:{shorten(reason, 80)}" for reason in stripped.left[:3]]
+    return tuple(flags)
 
 
 class _Files:
@@ -94,7 +134,7 @@ class _Files:
 
     def __init__(self, spec: PacketSpec):
         read = [(path.name, _read(path)) for path in spec.deliverables]
-        self.deliverables = [(safe_extension(name, data), data) for name, data in read]
+        self.deliverables = [(safe_extension(name, data), data) for name, data in read]  # (extension, bytes)
         taken: set[str] = set()
         self.attachments = [
             (safe_name(path.name, taken, f"attachment_{number:02d}"), _read(path))
@@ -125,15 +165,29 @@ def _digest(spec: PacketSpec, files: _Files) -> str:
 
 
 def _contents(spec: PacketSpec, files: _Files, packet_sha256: str) -> Iterator[tuple[str, bytes]]:
-    handed_in: list[str] = []
-    for number, (extension, data) in enumerate(files.deliverables, 1):
-        handed_in.append(f"deliverables/deliverable_{number:02d}.{extension}")
-        yield handed_in[-1], without_maker(extension, data)
-    for name, data in files.attachments:
-        yield f"attachments/{name}", data
-    yield "brief.html", _page(spec, handed_in, [f"attachments/{name}" for name, _ in files.attachments])
-    yield _twin_name(spec), _twin(spec, packet_sha256)
+    work = [
+        page.Shown(f"deliverables/deliverable_{number:02d}.{extension}", extension, data)
+        for number, (extension, data) in enumerate(files.deliverables, 1)
+    ]
+    given = [
+        page.Shown(f"attachments/{name}", name.rpartition(".")[2].lower(), data) for name, data in files.attachments
+    ]
+    yield from ((file.place, file.data) for file in (*work, *given))
+    yield PAGE, page.page(spec, work, given, _workbook_name(spec))
+    yield _twin_name(spec), twin_bytes(spec, packet_sha256)
     yield _workbook_name(spec), workbook_bytes(spec, packet_sha256)
+
+
+def zip_of(folder: Path, name: str) -> bytes:
+    """A packet as a zip file that unpacks to the folder `name`; the same packet gives the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, path.read_bytes())
+    return out.getvalue()
 
 
 def _workbook_name(spec: PacketSpec) -> str:
@@ -144,16 +198,18 @@ def _twin_name(spec: PacketSpec) -> str:
     return f"packet_{spec.packet_id}.csv"
 
 
-def _twin(spec: PacketSpec, packet_sha256: str) -> bytes:
+def twin_bytes(spec: PacketSpec, packet_sha256: str, grader: str = "") -> bytes:
     """The workbook's grade sheet as CSV, for those without a spreadsheet program."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerows(meta_rows(spec, packet_sha256))
-    writer.writerows([(label, "") for label in ("grader", "graded on", "minutes", "overall feedback")])
+    writer.writerow(("grader", guard(grader)))
+    writer.writerows([(label, "") for label in ("graded on", "minutes", "overall feedback")])
     writer.writerow(())
     writer.writerow(TABLE_COLUMNS)
     for criterion in spec.criteria:
-        row = (criterion.criterion_id, criterion.importance, criterion.text, "", "")
+        importance = page.IMPORTANCE.get(criterion.importance, criterion.importance)
+        row = (criterion.criterion_id, importance, criterion.text, "", "")
         writer.writerow([guard(cell) for cell in row])
     return out.getvalue().encode("utf-8-sig")
 
@@ -169,49 +225,19 @@ def unguard(text: str) -> str:
     return text[1:] if text.startswith("'") and _RISKY_START.match(text) else text
 
 
-def _page(spec: PacketSpec, deliverables: list[str], attachments: list[str]) -> bytes:
-    """The brief as a page: everything in it is shown as text, nothing runs, nothing is fetched."""
-    facts = " · ".join(part for part in (spec.category or "", ", ".join(spec.skills)) if part)
-    criteria = "".join(
-        f"<li><b>{_html(c.criterion_id)} · {_html(c.importance)}</b><br><span class=text>{_html(c.text)}</span></li>"
-        for c in spec.criteria
-    )
-    page = (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8>"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        "<meta name=viewport content='width=device-width'>"
-        f"<title>{_html(spec.packet_id)}</title><style>{_PAGE_STYLE}</style>\n"
-        f"<p class=quiet>Packet {_html(spec.packet_id)}</p><h1>{_html(spec.title)}</h1>"
-        f"<p class=quiet>{_html(facts)}</p>\n<div class=text>{_html(spec.description)}</div>\n"
-        f"{_links('The client’s attachments', attachments)}{_links('What was handed in', deliverables)}"
-        f"<h2>What to judge</h2><p class=quiet>Write your verdicts into {_html(_workbook_name(spec))}.</p>"
-        f"<ul>{criteria}</ul>\n</html>\n"
-    )
-    return page.encode("utf-8")
-
-
-def _links(heading: str, files: list[str]) -> str:
-    if not files:
-        return "<h2>What was handed in</h2><p>Nothing.</p>\n" if heading.startswith("What") else ""
-    items = "".join(f'<li><a href="{_html(name)}">{_html(name)}</a></li>' for name in files)
-    return f"<h2>{heading}</h2><ul>{items}</ul>\n"
-
-
-def _html(text: str) -> str:
-    return escape(clean(text), quote=True)
-
-
 def _holds(folder: Path, spec: PacketSpec, packet_sha256: str) -> bool:
     """Whether the folder is this very packet, whole: the twin names its digest, no file is missing."""
     wanted = f"packet_sha256,{packet_sha256}\r\n".encode()
     try:
         if wanted not in (folder / _twin_name(spec)).read_bytes()[:400]:
             return False
-        sizes = [path.stat().st_size for path in (folder / _workbook_name(spec), folder / "brief.html")]
+        if page.MARK.encode() not in (folder / PAGE).read_bytes()[:1000]:
+            return False
+        size = (folder / _workbook_name(spec)).stat().st_size
         given = len(list((folder / "deliverables").iterdir())) if spec.deliverables else 0
     except OSError:
         return False
-    return min(sizes) > 0 and given == len(spec.deliverables)
+    return size > 0 and given == len(spec.deliverables)
 
 
 def _put_in_place(staged: Path, folder: Path) -> None:

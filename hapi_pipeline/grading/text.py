@@ -14,6 +14,11 @@ def clean(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", _LINE_END.sub("\n", text))
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set; for lists of file types and the like in the code."""
+    return frozenset(text.split())
+
+
 def shorten(value: object, limit: int = 120) -> str:
     """A value as one short line, for messages and the quarantine."""
     line = " ".join(clean(str(value)[: limit * 4]).split())
