@@ -46,6 +46,19 @@ _MARKDOWN_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _PARAGRAPH = re.compile(r"</(?:w:p|a:p|si|is|text:p|c|row)>|<(?:w:br|w:tab|a:br)\b[^>]*>")
 
 
+FALSE_FAIL, FALSE_PASS = 0.02, 0.05
+"""How often a grader who errs misses what is there, and sees what is not: a share of the criteria met and not met."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A packet on a grader's desk."""
+
+    folder: Path
+    grader: str
+    errs: bool = False  # now and then, as people do
+
+
 def grade_packets(
     folders: Sequence[Path],
     out: Path,
@@ -62,8 +75,18 @@ def grade_packets(
     given.
     """
     out.mkdir(parents=True, exist_ok=True)
-    work = partial(_grade_packet, out=out, grader=grader, seed=seed, on=on or datetime.now(UTC).date())
-    return list(spread(work, folders, workers=workers))
+    work = partial(_grade_packet, out=out, seed=seed, on=on or datetime.now(UTC).date())
+    return list(spread(work, [Work(folder, grader) for folder in folders], workers=workers))
+
+
+def grade_work(
+    desk: Sequence[Work], out: Path, *, seed: int = 0, workers: int = 2, on: date | None = None
+) -> list[Path]:
+    """`grade_packets` for packets of several graders: each filled workbook is ``out/<grader>/<packet_id>.xlsx``."""
+    for grader in {work.grader for work in desk}:
+        (out / grader).mkdir(parents=True, exist_ok=True)
+    work = partial(_grade_packet, out=out, seed=seed, on=on or datetime.now(UTC).date(), apart=True)
+    return list(spread(work, desk, workers=workers))
 
 
 @dataclass(frozen=True)
@@ -76,16 +99,17 @@ class _Judgement:
     feedback: str
 
 
-def _grade_packet(folder: Path, *, out: Path, grader: str, seed: int, on: date) -> Path:
-    workbook = next(iter(sorted(folder.glob("packet_*.xlsx"))), None)
+def _grade_packet(work: Work, *, out: Path, seed: int, on: date, apart: bool = False) -> Path:
+    workbook = next(iter(sorted(work.folder.glob("packet_*.xlsx"))), None)
     if workbook is None:
-        raise UserError(f"{folder} holds no packet workbook to grade.")
+        raise UserError(f"{work.folder} holds no packet workbook to grade.")
     content = workbook.read_bytes()
     criteria, packet_id = _criteria(workbook)
-    judgement = _judge(criteria, folded_text(folder / "deliverables"), digest(str(seed), grader, packet_id))
-    target = out / f"{packet_id}.xlsx"
+    chance = digest(str(seed), work.grader, packet_id)
+    judgement = _judge(criteria, folded_text(work.folder / "deliverables"), chance, work.errs)
+    target = (out / work.grader if apart else out) / f"{packet_id}.xlsx"
     staged = target.with_suffix(".new")
-    staged.write_bytes(_filled(content, judgement, grader, on))
+    staged.write_bytes(_filled(content, judgement, work.grader, on))
     staged.replace(target)
     return target
 
@@ -96,8 +120,10 @@ def _criteria(workbook: Path) -> tuple[dict[int, str], str]:
     return {row.row: str(row.values["criterion"] or "") for row in file.rows}, str(file.header["packet_id"])
 
 
-def _judge(criteria: Mapping[int, str], found: str, chance: str) -> _Judgement:
+def _judge(criteria: Mapping[int, str], found: str, chance: str, errs: bool = False) -> _Judgement:
     verdicts = {row: bool(fold(text)) and fold(text) in found for row, text in criteria.items()}
+    if errs:
+        verdicts = {row: met is not _errs(met, chance, row) for row, met in verdicts.items()}
     failed = [row for row, passed in verdicts.items() if not passed]
     pick = int(chance[:8], 16)
     comments = {row: _COMMENTS[(pick + row) % len(_COMMENTS)] for row in failed}
@@ -107,6 +133,11 @@ def _judge(criteria: Mapping[int, str], found: str, chance: str) -> _Judgement:
         more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
         feedback = f"{len(failed)} of {len(criteria)} criteria are not met. Please add: {missing}{more}"
     return _Judgement(verdicts, comments, SHORTEST + pick % (LONGEST - SHORTEST + 1), feedback)
+
+
+def _errs(met: bool, chance: str, row: int) -> bool:
+    """Whether a grader who errs now and then does so on this row."""
+    return int(digest(chance, str(row), length=6), 16) < (FALSE_FAIL if met else FALSE_PASS) * 16**6
 
 
 # --- reading what was handed in ------------------
@@ -193,9 +224,17 @@ def _filled(workbook: bytes, judgement: _Judgement, grader: str, on: date) -> by
         for entry in source.infolist():
             data = source.read(entry)
             if entry.filename == _GRADE_PART:
-                data = _put(data.decode("utf-8"), cells).encode("utf-8")
+                data = _put(_unsigned(data.decode("utf-8")), cells).encode("utf-8")
             target.writestr(entry, data)
     return out.getvalue()
+
+
+_SIGNED = re.compile(rf'<c r="{GRADER_CELL}"((?: s="\d+")?) t="inlineStr"><is><t>[^<]*</t></is></c>')
+
+
+def _unsigned(sheet: str) -> str:
+    """The sheet with the grader's cell empty, where it was filled in when the packet was given out."""
+    return _SIGNED.sub(rf'<c r="{GRADER_CELL}"\1/>', sheet, count=1)
 
 
 _EMPTY_CELL = re.compile(r'<c r="([A-Z]+\d+)"((?: s="\d+")?)/>')

@@ -15,7 +15,7 @@ import pytest
 from hapi_pipeline.grading.files import read_verdict_file
 from hapi_pipeline.grading.packets import Criterion, PacketSpec, packet_id_for, write_packet
 from hapi_pipeline.settings import UserError
-from hapi_pipeline.simulate.graders import fold, folded_text, grade_packets
+from hapi_pipeline.simulate.graders import Work, fold, folded_text, grade_packets, grade_work
 
 DAY = date(2026, 4, 3)
 TRICKY = 'Totals of *A & B* are < 5 "units", as in row #1_x0041_'
@@ -146,6 +146,24 @@ def test_many_packets_are_shared_among_processes(tmp_path: Path, monkeypatch: py
     alone = grade_packets(folders, tmp_path / "b", workers=1, on=DAY)
     assert [p.name for p in shared] == [f"{folder.name}.xlsx" for folder in folders]
     assert [p.read_bytes() for p in shared] == [p.read_bytes() for p in alone]
+
+
+def test_graders_who_err_do_so_now_and_then_and_others_never(tmp_path: Path) -> None:
+    texts = tuple(f"Thing number {n}." for n in range(60))
+    half = " ".join(texts[::2]).encode()
+    folders = [packet(tmp_path, f"j{n}", {"a.txt": half}, texts) for n in range(8)]
+    desk = [Work(f, g, errs=g == "sim-2") for g in ("sim-1", "sim-2") for f in folders]
+    paths = grade_work(desk, tmp_path / "out", on=DAY)
+    assert [p.relative_to(tmp_path / "out").as_posix() for p in paths[7:9]] == [
+        f"sim-1/{folders[7].name}.xlsx",
+        f"sim-2/{folders[0].name}.xlsx",
+    ]
+    truth = ["PASS", "FAIL"] * 30
+    assert all(verdicts(p) == truth for p in paths[:8])
+    wrong = [(was, said) for p in paths[8:] for was, said in zip(truth, verdicts(p), strict=True) if was != said]
+    assert 0 < wrong.count(("PASS", "FAIL")) < wrong.count(("FAIL", "PASS")) < 0.15 * 8 * 30
+    assert read_verdict_file(paths[8]).header["grader"] == "sim-2"
+    assert [p.read_bytes() for p in grade_work(desk, tmp_path / "again", on=DAY)] == [p.read_bytes() for p in paths]
 
 
 def test_a_folder_without_a_workbook(tmp_path: Path) -> None:

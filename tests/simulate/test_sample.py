@@ -15,7 +15,7 @@ from hapi_pipeline.simulate.posts import reasons
 from hapi_pipeline.simulate.published import published_cells
 
 BUNDLED = shipped("data/sample")
-BY_HAND = {"README.md", "models.yaml", "published_results.csv", ".gitattributes"}
+BY_HAND = {"README.md", "models.yaml", "graders.yaml", "published_results.csv", ".gitattributes"}
 
 
 @pytest.fixture(scope="module")
