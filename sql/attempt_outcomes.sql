@@ -1,13 +1,15 @@
--- grain: attempt (the current one of each job, model and round)
--- inputs: current verdicts on the rubric as it stands; adjudicators' verdicts, where there are any, override graders'
+-- grain: attempt (the current one of each job, model, round and sample)
+-- inputs: current verdicts on criteria as they stand today; adjudicators' verdicts, where there are any, override graders'
 -- unknown: a criterion without a verdict, or on which graders disagree, stays unknown: it is never a pass or a fail
 WITH voices AS (
     SELECT v.attempt_id, v.criterion_id, v.passed,
         v.grader_role = 'adjudicator' OR count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator')
             OVER (PARTITION BY v.attempt_id, v.criterion_id) = 0 AS counts
     FROM verdicts v
-    JOIN rubrics r ON r.job_id = v.job_id AND r.criterion_id = v.criterion_id AND r.rubric_version = v.rubric_version
-    WHERE v.is_current
+    JOIN rubrics r ON r.job_id = v.job_id AND r.criterion_id = v.criterion_id
+    LEFT JOIN standing_criteria s
+        ON s.job_id = v.job_id AND s.criterion_id = v.criterion_id AND s.rubric_version = v.rubric_version
+    WHERE v.is_current AND (v.rubric_version = r.rubric_version OR s.still_stands)
 ),
 per_criterion AS (
     SELECT attempt_id, criterion_id,
@@ -43,7 +45,7 @@ summed AS (
         bool_or(disagreement) AS disagreement
     FROM criteria GROUP BY attempt_id
 )
-SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, b.category, s.n_criteria, s.n_judged, s.n_passed,
+SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, coalesce(a.sample, 1) AS sample, b.category, s.n_criteria, s.n_judged, s.n_passed,
     CASE WHEN a.status = 'infra' OR s.n_unanswered > 0 THEN NULL
          WHEN s.n_failed > 0 THEN false
          WHEN s.n_judged = s.n_criteria THEN true END AS all_criteria,

@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from hapi_pipeline import engine
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.parameters import constant_relations
+from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.registry import Benchmark
 from hapi_pipeline.rounds import ROUND, ROUNDS
 from tests import scenario
@@ -74,12 +74,14 @@ def test_coarser_tables_are_sums(world: Lake, table: str, by: tuple[str, ...]) -
         key = tuple(r[k] for k in ("model", "round", "rule", *by))
         summed[key] = [a + r[c] for a, c in zip(summed.get(key, [0] * len(COUNTS)), COUNTS, strict=True)]
     assert summed == {
-        tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS] for r in rows(world, table)
+        tuple(r[k] for k in ("model", "round", "rule", *by)): [r[c] for c in COUNTS]
+        for r in rows(world, table)
+        if r["window"] == "all"
     }
 
 
 def test_the_leaderboard_ranks_by_rate_and_counts_what_every_attempt_on_the_path_cost(world: Lake) -> None:
-    board = {(r["model"], r["round"], r["rule"]): r for r in rows(world, "leaderboard")}
+    board = {(r["model"], r["round"], r["rule"]): r for r in rows(world, "leaderboard") if r["window"] == "all"}
     first = {m: board[m, "agent_alone", "required_criteria"] for m in (ALPHA, BETA)}
     assert (first[ALPHA]["n_completed"], first[BETA]["n_completed"]) == (3, 1)
     assert (first[ALPHA]["rank"], first[BETA]["rank"]) == (1, 2)
@@ -94,12 +96,16 @@ def test_the_leaderboard_ranks_by_rate_and_counts_what_every_attempt_on_the_path
 
 
 def test_ties_share_a_rank(world: Lake) -> None:
-    alone = [r for r in rows(world, "leaderboard") if (r["round"], r["rule"]) == ("agent_alone", "all_criteria")]
+    alone = [
+        r
+        for r in rows(world, "leaderboard")
+        if (r["window"], r["round"], r["rule"]) == ("all", "agent_alone", "all_criteria")
+    ]
     assert [(r["n_completed"], r["rank"]) for r in alone] == [(1, 1), (1, 1)]
 
 
 def test_the_lift_of_a_second_try_is_over_the_same_jobs(world: Lake) -> None:
-    lift = {(r["model"], r["rule"]): r for r in rows(world, "feedback_lift")}
+    lift = {(r["model"], r["rule"]): r for r in rows(world, "feedback_lift") if r["window"] == "all"}
     alpha = lift[ALPHA, "all_criteria"]
     assert (alpha["n_eligible"], alpha["n_before"], alpha["n_failed_before"]) == (4, 1, 2)
     assert (alpha["n_retried"], alpha["n_rescued"], alpha["n_completed"]) == (1, 0, 1)
@@ -333,6 +339,9 @@ def test_rates_agree_with_a_direct_reading_of_the_definitions(lake: Lake, benchm
     complete = {(o["round"], o["job_id"]): {rule: o[rule] for rule in RULES} for o in outcomes.to_pylist()}
     assert complete == {key: completeness(fate, world[1]) for key, fate in world[2].items()}
     given_ |= {"attempt_outcomes": outcomes}
+    params = query_parameters(benchmark, dict(CELL))
+    for table in ("job_states", "outcome_counts"):
+        given_[table] = engine.run(lake, engine.query(table), CELL, params, given_)
     rates = engine.run(lake, engine.query("completion_rates"), CELL, CELL, given_).to_pylist()
     assert {(r["round"], r["category"], r["rule"]): {c: r[c] for c in COUNTS} for r in rates} == counted(world)
     for r in rates:
