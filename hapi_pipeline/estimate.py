@@ -60,6 +60,22 @@ def estimate(home: Home, model: Model, cohorts: Sequence[str]) -> str:
     return "\n".join([head, *lines, cost])
 
 
+def forecast(home: Home, cohorts: Sequence[str]) -> str:
+    """What a refresh of these months would attempt and spend, model by model, as things stand."""
+    lake, registry = Lake(home.lake), Registry.of(home)
+    lines = []
+    for model in registry.models:
+        missing = 0 if model.retired or model.external else sum(p.missing for p in plan_rounds(home, model, cohorts))
+        if missing:
+            cost = likely_cost(model, missing, basis_of(lake, model), registry.benchmark.agent)
+            lines.append(f"  {model.name}: {missing:,} to be made. {cost}")
+    months = f"{len(cohorts)} month(s), {cohorts[0]} to {cohorts[-1]}" if len(cohorts) > 1 else cohorts[0]
+    if not lines:
+        return f"Attempts over {months}: none is to be made."
+    later = "Rounds with feedback are counted as far as verdicts are in."
+    return "\n".join([f"Attempts over {months}:", *lines, later])
+
+
 def plan_rounds(home: Home, model: Model, cohorts: Sequence[str]) -> list[RoundPlan]:
     """What is due and what is missing, by round."""
     lake, ledger = Lake(home.lake), AttemptLedger(home.attempts)
@@ -78,6 +94,8 @@ def likely_cost(model: Model, missing: int, basis: Basis, limits: AgentLimits) -
     problem = model.price_problem(today)
     if model.external:
         return "An external model's attempts are imported, not made."
+    if model.command:
+        return "Cost unknown: a program says itself what it has spent."
     if problem is not None:
         return "Cost unknown. " + (problem if not model.simulated else "The model is simulated and has no price.")
     each = cost_of(basis.usage, model.price_on(today)) or 0.0

@@ -37,14 +37,25 @@ class Finished:
     model_snapshot: str | None
 
 
+def program_problem(model: Model) -> str | None:
+    """Why the program cannot be started, in a plain sentence; None when all that it reads is there."""
+    for place in model.command_reads:
+        if not Path(place).exists():
+            return f"Model {model.name!r} needs {place}, which is not there; correct agent.reads."
+    return None
+
+
 def program_sha256(model: Model) -> str:
-    """SHA-256 over the files that the program is made of: a changed program is another agent."""
+    """SHA-256 over the files that the program is made of: a changed program is another agent.
+
+    Raises UserError where one of them is not there.
+    """
     from hapi_pipeline.agents.tasks import file_sha256
 
+    if (problem := program_problem(model)) is not None:
+        raise UserError(problem)
     listed = []
     for place in map(Path, model.command_reads):
-        if not place.exists():
-            raise UserError(f"Model {model.name!r} needs {place}, which is not there; correct agent.reads.")
         files = [("", place)] if place.is_file() else [(name, place / name) for name, _ in walk(place)]
         listed += [[str(place), name, file_sha256(path)] for name, path in files]
     return digest("program", json.dumps(listed))

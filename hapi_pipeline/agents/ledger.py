@@ -13,8 +13,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from hapi_pipeline.agents.tasks import Task
     from hapi_pipeline.registry import AgentLimits, Model
 
+WITHHELD = "withheld"
+"""Folder of an attempt for what its agent made and nobody is handed."""
 MAX_TRIES = 3
 """After so many infrastructure failures a task is not tried again by itself."""
 INFRA_REASONS = frozenset({"provider_error", "sandbox_error", "interrupted"})
@@ -97,6 +99,7 @@ class Result:
     simulated: bool
     maybe_billed_steps: int  # calls that may have been billed although no answer was recorded
     folder: Path
+    sample: int = 1  # 2 and more: the same work done again from the start, to see how far results repeat
 
 
 class AttemptLedger:
@@ -115,13 +118,18 @@ class AttemptLedger:
         """The finished attempt that answers exactly this task, or None when it has still to be made.
 
         An attempt that failed for reasons of infrastructure does not count, until there are three of them;
-        then the last is given. For an external model: the newest attempt that was imported for this job and
-        round.
+        then the last is given. For an external model, and for a program that is not there any more: the newest
+        attempt at this job in this round. Further samples answer no task.
         """
         if task.model.external:
-            return self._newest_external(task)
+            return self._newest(task)
         from hapi_pipeline.agents.tasks import request_sha256
 
+        if task.model.command:
+            from hapi_pipeline.agents.command import program_problem
+
+            if program_problem(task.model) is not None:
+                return self._newest(task)  # which program it is cannot be told; what it has made stands
         return settled(self.tries(task, request_sha256(task, limits)))
 
     def tries(self, task: Task, request_sha: str) -> list[Result]:
@@ -160,10 +168,10 @@ class AttemptLedger:
             self._read[folder] = result
         return self._read[folder]
 
-    def _newest_external(self, task: Task) -> Result | None:
+    def _newest(self, task: Task) -> Result | None:
         prefix = _job_prefix(task.job.job_id) + "-"
         folders = (f for f in self._folders(task.model.key, task.round) if f.name.startswith(prefix))
-        found = [r for r in map(self._result, folders) if r is not None and r.job_id == task.job.job_id]
+        found = [r for r in map(self._result, folders) if r and (r.job_id, r.sample) == (task.job.job_id, 1)]
         return newest_of(found) if found else None
 
     def add_external(
@@ -185,11 +193,12 @@ class AttemptLedger:
         try_number: int = 1,
         previous_attempt_id: str | None = None,
         transcript: str | None = None,
+        sample: int = 1,
     ) -> Result:
         """Take in an attempt that was made elsewhere; the same one again gives the result already there.
 
-        Without `finished_at` the present moment stands for it. `try_number` counts the imports for a job and
-        round: the last one counts. `transcript` is kept beside the work, without what looks like a key; no
+        Without `finished_at` the present moment stands for it. `try_number` counts the imports for a job, round and
+        `sample`: the last one counts. `transcript` is kept beside the work, without what looks like a key; no
         grader sees it. `files` are (path within the deliverables, file to copy). UserError names a file that
         cannot be taken in.
         """
@@ -200,7 +209,8 @@ class AttemptLedger:
         sources = _external_files(files)
         numbers = [cost_usd, prompt_tokens, completion_tokens, seconds, stated]
         listing = [[d.path, d.sha256] for d, _ in sources]
-        more = [value for value in (cached_tokens, previous_attempt_id) if value is not None]
+        more: list[Any] = [value for value in (cached_tokens, previous_attempt_id) if value is not None]
+        more += [["sample", sample]] if sample > 1 else []  # only then, so that older attempts keep their identity
         what = [job_id, model.name, round, turn, arm, listing, numbers, simulated, *more]
         sha = digest("external", json.dumps(what))
         attempt = "at_" + digest("attempt", sha, "1", length=24)
@@ -224,7 +234,7 @@ class AttemptLedger:
             seconds=seconds or 0.0, deliverables=tuple(d for d, _ in sources), request_sha256=sha,
             previous_attempt_id=previous_attempt_id, model_snapshot=None, agent_profile="external", sandbox="none",
             code_version=__version__, finished_at=moment, simulated=simulated, maybe_billed_steps=0,
-            folder=folder,
+            folder=folder, sample=sample,
         )  # fmt: skip
         write_result(result)
         return result
@@ -259,17 +269,34 @@ def _job_prefix(job_id: str) -> str:
 
 
 def collect(folder: Path) -> tuple[Deliverable, ...]:
-    """What stands under deliverables/ of an attempt's folder, in order of path."""
+    """What stands under deliverables/ of an attempt's folder, in order of path.
+
+    A file that could harm whoever opens it is moved to withheld/ beside it: no grader is handed it.
+    """
     until = time.monotonic() + CHECK_SECONDS
-    return tuple(_describe(name, folder / "deliverables" / name, until) for name, _ in walk(folder / "deliverables"))
+    found = []
+    for name, _ in list(walk(folder / "deliverables")):
+        deliverable, harmful = _looked_at(name, folder / "deliverables" / name, until)
+        if harmful:
+            target = folder / WITHHELD / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (folder / "deliverables" / name).replace(target)
+        else:
+            found.append(deliverable)
+    return tuple(found)
 
 
 def _describe(name: str, path: Path, until: float) -> Deliverable:
+    return _looked_at(name, path, until)[0]
+
+
+def _looked_at(name: str, path: Path, until: float) -> tuple[Deliverable, bool]:
+    """A file that is handed in, and whether it is harmful."""
     with path.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
     found = documents.inspect(path, name, sha, until)
-    return Deliverable(name, found.media_type, size, sha, found.opens)
+    return Deliverable(name, found.media_type, size, sha, found.opens), found.harmful
 
 
 def _external_files(files: Sequence[tuple[str, Path]]) -> list[tuple[Deliverable, Path]]:
@@ -300,32 +327,51 @@ def read_result(folder: Path) -> Result | None:
         _log.warning("%s is damaged; the attempt will be completed again from its steps", folder / "result.json")
         return None
     try:
-        known = {f.name: data[f.name] for f in fields(Result) if f.name != "folder"}
-        known["deliverables"] = tuple(Deliverable(**d) for d in data["deliverables"])
-        known["finished_at"] = datetime.fromisoformat(data["finished_at"])
-        return Result(**known, folder=folder)
+        return result_of(data, folder)
     except (KeyError, TypeError, ValueError):
         _log.warning("%s is not a record of this version", folder / "result.json")
         return None
 
 
+_FIELDS = tuple(f.name for f in fields(Result) if f.name != "folder")
+
+
+def result_of(record: Mapping[str, Any], folder: Path) -> Result:
+    """The result that a record tells of. Raises KeyError, TypeError or ValueError for what is no such record."""
+    known = {name: record[name] for name in _FIELDS if name != "sample"}
+    known["sample"] = record.get("sample", 1)  # earlier versions knew of no others
+    known["deliverables"] = tuple(Deliverable(**d) for d in record["deliverables"])
+    known["finished_at"] = datetime.fromisoformat(record["finished_at"])
+    return Result(**known, folder=folder)
+
+
+def record_of(result: Result) -> dict[str, Any]:
+    """A result as JSON data, without the folder that holds it."""
+    record = {name: getattr(result, name) for name in _FIELDS}
+    record["deliverables"] = [vars(d) for d in result.deliverables]
+    record["finished_at"] = result.finished_at.isoformat()
+    return record
+
+
 def write_result(result: Result) -> None:
     """Make the deliverables durable, then put result.json in place: now the attempt is finished."""
-    record = asdict(result)
-    del record["folder"]
-    record["finished_at"] = result.finished_at.isoformat()
-    for deliverable in result.deliverables:
-        _sync(result.folder / "deliverables" / deliverable.path)
-    staged = result.folder / "result.json.new"
-    with staged.open("w", encoding="ascii") as file:
-        file.write(json.dumps(record))
-        file.flush()
+    write_record(record_of(result), result.folder)
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> None:
+    """The same for a result as `record_of` tells it."""
+    place = str(folder)
+    for deliverable in record["deliverables"]:
+        _sync(f"{place}/deliverables/{deliverable['path']}")
+    staged = f"{place}/result.json.new"
+    with open(staged, "wb", buffering=0) as file:  # noqa: PTH123  (this runs once an attempt, paths cost time)
+        file.write(json.dumps(record).encode("ascii"))
         os.fsync(file.fileno())
-    staged.replace(result.folder / "result.json")
-    _sync(result.folder)
+    os.replace(staged, f"{place}/result.json")  # noqa: PTH105
+    _sync(place)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,18 +5,15 @@ Everything here is a function of the recorded replies, so running it again over 
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from hapi_pipeline.agents import prompt
-from hapi_pipeline.agents.documents import Picture
+from hapi_pipeline.agents.calls import arguments_of, calls_of
+from hapi_pipeline.agents.desk import Acted, Shown
 from hapi_pipeline.agents.texts import shortened
-from hapi_pipeline.agents.tools import ToolError, Workspace
 from hapi_pipeline.registry import AgentLimits
 
 MAX_FORMAT_ERRORS = 3
@@ -26,8 +23,8 @@ _ELIDABLE = 400  # characters
 
 Ask = Callable[[int, list[dict[str, Any]]], Awaitable[dict[str, Any]]]
 """(step from 1, conversation) -> a `reply` or `failure` record of the step log."""
-OnTool = Callable[[int, int, str, str, bool], None]
-"""(step, index within the step, tool, output, failed)"""
+Act = Callable[[int], Awaitable[Acted]]
+"""step from 1 -> what came of the tool calls of that step's reply, which `ask` has given"""
 
 
 @dataclass
@@ -54,8 +51,8 @@ class Conversation:
         self.messages.append({"role": "user", "content": text})
 
 
-async def converse(state: Conversation, workspace: Workspace, limits: AgentLimits, ask: Ask, on_tool: OnTool) -> str:
-    """Carry an attempt to its end; the finish reason. Raises what `ask` raises, and OSError (our disk)."""
+async def converse(state: Conversation, limits: AgentLimits, ask: Ask, act: Act) -> str:
+    """Carry an attempt to its end; the finish reason. Raises what `ask` and `act` raise."""
     while True:
         limit = limit_reached(state, limits)
         if limit and state.last_turn is None:
@@ -63,7 +60,7 @@ async def converse(state: Conversation, workspace: Workspace, limits: AgentLimit
             state.say(prompt.LAST_TURN)
         record = await ask(state.steps + 1, state.messages)
         _count(state, record)
-        end = _failed(state, record) if record["event"] == "failure" else await _act(state, workspace, record, on_tool)
+        end = _failed(state, record) if record["event"] == "failure" else await _act(state, record, act)
         if end is None and state.last_turn is not None:
             end = state.last_turn
         if end is not None:
@@ -122,12 +119,12 @@ def _refused(state: Conversation) -> str | None:
     return None
 
 
-async def _act(state: Conversation, workspace: Workspace, record: Mapping[str, Any], on_tool: OnTool) -> str | None:
+async def _act(state: Conversation, record: Mapping[str, Any], act: Act) -> str | None:
     """Take in a reply and run its tool calls; the finish reason if that ends the attempt."""
     message, reason = record["message"], record["finish_reason"]
     if message is None:
         return _format_error(state, prompt.EMPTY_REPLY)
-    calls = [c for c in message.get("tool_calls") or [] if isinstance(c, dict)]
+    calls = calls_of(message)
     if reason in ("content_filter", "refusal") or (message.get("refusal") and not calls):
         return _refused(state)
     cut = reason == "length"
@@ -136,28 +133,28 @@ async def _act(state: Conversation, workspace: Workspace, record: Mapping[str, A
         if content:
             state.messages.append({**message, "role": "assistant"})
         return _format_error(state, prompt.CUT_OFF if cut else prompt.NO_TOOL_CALL if content else prompt.EMPTY_REPLY)
-    arguments = [_arguments(call) for call in calls]
+    arguments = [arguments_of(call) for call in calls]
     state.messages.append(_resendable(message, calls, arguments))
-    # in a thread, all calls of a reply at once: files take their time, in which other attempts can go on
-    state.messages += await asyncio.to_thread(_run_all, workspace, calls, arguments, cut, partial(on_tool, state.steps))
-    state.seconds += workspace.take_seconds()
-    if pictures := workspace.take_pictures():
-        state.messages.append(_shown(pictures))
-    if workspace.finished:
-        return workspace.finished
+    acted = await act(state.steps)
+    state.messages += acted.answers
+    state.seconds += acted.seconds
+    if acted.pictures:
+        state.messages.append(_shown(acted.pictures))
+    if acted.finished:
+        return acted.finished
     if all(isinstance(parsed, str) for parsed in arguments):
         return _format_error(state, None)
     state.format_errors = 0
     return None
 
 
-def _shown(pictures: list[Picture]) -> dict[str, Any]:
+def _shown(pictures: Sequence[Shown]) -> dict[str, Any]:
     """The message that shows pictures: of ours, because few providers take them in the answer of a tool."""
     parts: list[dict[str, Any]] = []
     for picture in pictures:
-        data = base64.b64encode(picture.data).decode("ascii")
         parts.append({"type": "text", "text": f"Picture from read_attachment: {picture.label}"})
-        parts.append({"type": "image_url", "image_url": {"url": f"data:{picture.media_type};base64,{data}"}})
+        url = f"data:{picture.media_type};base64,{picture.base64}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
     return {"role": "user", "content": parts}
 
 
@@ -168,16 +165,6 @@ def _format_error(state: Conversation, nudge: str | None) -> str | None:
     if nudge:
         state.say(nudge)
     return None
-
-
-def _arguments(call: Mapping[str, Any]) -> dict[str, Any] | str:
-    """The call's arguments, or the raw text when it is not a JSON object."""
-    raw = (call.get("function") or {}).get("arguments")
-    try:
-        parsed = json.loads(raw) if raw else {}
-    except (ValueError, TypeError, RecursionError):
-        return str(raw)
-    return parsed if isinstance(parsed, dict) else str(raw)
 
 
 def _resendable(
@@ -193,36 +180,6 @@ def _resendable(
             call = {**call, "function": {**(call.get("function") or {}), "arguments": "{}"}}
         fixed.append(call)
     return {**message, "role": "assistant", "tool_calls": fixed}
-
-
-def _run_all(
-    workspace: Workspace,
-    calls: list[dict[str, Any]],
-    arguments: list[dict[str, Any] | str],
-    cut: bool,
-    on_tool: Callable[[int, str, str, bool], None],
-) -> list[dict[str, Any]]:
-    """Run the calls of a reply in their order; the messages that answer them."""
-    answers = []
-    for index, (call, parsed) in enumerate(zip(calls, arguments, strict=True)):
-        name = str((call.get("function") or {}).get("name"))
-        output, failed = _run(workspace, name, parsed, cut)
-        on_tool(index, name, output, failed)
-        answers.append({"role": "tool", "tool_call_id": call.get("id"), "name": name, "content": output})
-    return answers
-
-
-def _run(workspace: Workspace, name: str, arguments: dict[str, Any] | str, cut: bool) -> tuple[str, bool]:
-    """(what the tool answers, whether the call failed)"""
-    if workspace.finished:
-        return "Not done: the work has been handed in.", True
-    if isinstance(arguments, str):
-        why = prompt.CUT_OFF if cut else "Write one JSON object, with quotes and line breaks inside texts escaped."
-        return f"Error: the arguments are not valid JSON, so nothing was done. {why}", True
-    try:
-        return workspace.run(name, arguments), False
-    except ToolError as error:
-        return f"Error: {error}.", True
 
 
 def elide(messages: list[dict[str, Any]]) -> bool:

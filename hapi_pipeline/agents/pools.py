@@ -95,6 +95,7 @@ class Gate:
         self.users = 0  # runs
         self.attempts = 0  # that have begun and not ended
         self.given_up: str | None = None  # why the pool is left for the next run
+        self.watchers: set[Callable[[], None]] = set()  # told when a pause begins
         self._pool = Pool(name)
         self._policy = CircuitPolicy()
 
@@ -132,10 +133,13 @@ class Gate:
 
     # ---- the calls
 
-    async def enter(self, tokens: int, stopping: Callable[[], bool]) -> Ticket:
+    async def enter(
+        self, tokens: int, stopping: Callable[[], bool], halted: Callable[[], bool] = lambda: False
+    ) -> Ticket:
         """Wait until a try may be made: the provider is not paused, its rates allow it, a slot is free.
 
-        Each ticket must be given back with `leave`. Raises StoppedError.
+        Each ticket must be given back with `leave`. Raises StoppedError, also when after the wait `halted` says that
+        the call is not to be made any more.
         """
         while True:
             await self._passable(stopping)
@@ -144,6 +148,10 @@ class Gate:
             await pause(wait, stopping)
             slots = self._slots
             await slots.acquire()
+            if halted():
+                slots.release()
+                self._tokens.correct(-tokens)
+                raise StoppedError
             if not self.paused:
                 return Ticket(tokens, slots)
             if self._may_probe():
@@ -222,6 +230,8 @@ class Gate:
             )
         self._pauses, self._paused = self._pauses + 1, self._paused + seconds
         self._open_until = time.monotonic() + seconds
+        for told in self.watchers:
+            told()
 
 
 def _least(numbers: Iterable[int | None]) -> int | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from hapi_pipeline.agents.executor import at_once
 from hapi_pipeline.agents.pools import Gate, SetAsideError, StoppedError, Ticket, pause
 from hapi_pipeline.agents.texts import redact, sound
 from hapi_pipeline.registry import Model, Price
@@ -38,9 +41,11 @@ _RESERVED = frozenset(
         "mock_response",
     ]
 )
+_OWN_ENDPOINT = "hosted_vllm/"  # litellm's name for any address that speaks OpenAI's language
 _REPEATABLE = (408, 409, 429, 200)  # 200: an answer that is not JSON, as a proxy on the way may give
 _CHARACTERS_PER_TOKEN = 4  # for providers that report no usage, and before a call is made
 _TOKENS_PER_PICTURE = 1500
+_KEPT_TOOL_SIZES = 16
 _MAX_TOKENS = 10**9  # of one call; what a provider reports beyond it is no count of tokens
 MAX_REPLY_BYTES = 64 << 20
 MAX_PACKED_REPLY_BYTES = 256 << 10  # of a compressed answer, which may grow a thousandfold
@@ -115,7 +120,28 @@ def prepare_litellm() -> Any:
     logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it prints to stdout what a chatty root logger lets through
     litellm.drop_params = False  # a parameter that a model does not know is an error, not something to leave out
     _bound_answers()
+    _warmed(litellm)
     return litellm
+
+
+@functools.lru_cache(maxsize=1)
+def _warmed(litellm: Any) -> None:
+    """Have litellm load what it loads at its first call (a second), before calls with limits of time are made.
+
+    A call with tools that reaches nobody; it fails where an installation lacks what calls with tools need.
+    """
+    tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object", "properties": {}}}}
+    asked = [{"role": "user", "content": "."}]
+    try:
+        litellm.completion(
+            model=_OWN_ENDPOINT + "none", messages=asked, tools=[tool], mock_response=".", api_base="http://127.0.0.1:9"
+        )
+    except Exception as error:
+        if "No module named" in str(error):
+            raise UserError(
+                f"The installed litellm cannot make calls with tools ({error}); install it as litellm[mcp]."
+            ) from error
+    getattr(litellm.main, "encoding", None)  # a table of tokens, read from its own files
 
 
 def _bound_answers() -> None:
@@ -163,6 +189,7 @@ async def ask(
     gate: Gate,
     stopping: Callable[[], bool] = lambda: False,
     *,
+    halted: Callable[[], bool] = lambda: False,
     about_to_call: Callable[[], Awaitable[None]] | None = None,
     may_set_aside: bool = False,
 ) -> dict[str, Any]:
@@ -171,7 +198,8 @@ async def ask(
     The record is a `reply` (message, finish_reason, usage, model, seconds) or a `failure` (kind: context,
     policy, timeout or provider; message; seconds). `seconds` counts the time that the model had, not waits
     between repeats or for the gate; `maybe_billed` the tries that reached the provider and brought no answer.
-    `about_to_call` is awaited once, before the first try.
+    `about_to_call` is awaited once, before the first try. `halted` says, whenever a try's turn has come, that it is
+    not to be made after all.
 
     Raises OperatorError, StoppedError, and with `may_set_aside` SetAsideError, where the tries are used up while
     the whole pool is paused: then it is the provider that is down, and not this call that is wrong.
@@ -179,7 +207,7 @@ async def ask(
     tries, expected = _Tries(), tokens_of(messages, tools)
     try:
         while True:
-            ticket = await gate.enter(expected, stopping)
+            ticket = await gate.enter(expected, stopping, halted)
             try:
                 if about_to_call is not None and not tries.made:
                     await about_to_call()
@@ -267,7 +295,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def tokens_of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()) -> int:
     """About how many tokens a request has, by the length of its texts."""
-    size, pictures = len(str(tools)) if tools else 0, 0
+    size, pictures = _size_of_tools(tools), 0
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
@@ -275,6 +303,19 @@ def tokens_of(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str
             content = "".join(str(part.get("text", "")) for part in content)
         size += len(content or "") + sum(len(str(call)) for call in message.get("tool_calls") or [])
     return size // _CHARACTERS_PER_TOKEN + pictures * _TOKENS_PER_PICTURE
+
+
+_tool_sizes: dict[int, tuple[Sequence[Mapping[str, Any]], int]] = {}
+
+
+def _size_of_tools(tools: Sequence[Mapping[str, Any]]) -> int:
+    """Characters of the tools' description; there are few sets of tools, and each goes out with every call."""
+    known = _tool_sizes.get(id(tools))
+    if known is None or known[0] is not tools:
+        if len(_tool_sizes) >= _KEPT_TOOL_SIZES:
+            _tool_sizes.clear()
+        known = _tool_sizes[id(tools)] = tools, len(str(tools)) if tools else 0
+    return known[1]
 
 
 def most_usd(endpoint: Endpoint, prompt_tokens: int, price: Price | None) -> float:
@@ -292,23 +333,53 @@ async def _call(
 ) -> Any:
     import litellm
 
-    # wait_for around it: litellm's own timeout is per socket read and a slow trickle of bytes escapes it
-    return await asyncio.wait_for(
-        litellm.acompletion(
-            model=endpoint.litellm,
-            messages=list(messages),
-            tools=list(tools),
-            max_tokens=endpoint.max_tokens,
-            timeout=budget,
-            num_retries=0,
-            max_retries=0,
-            api_key=endpoint.api_key,
-            api_base=endpoint.api_base,
-            extra_headers={"Idempotency-Key": key, "Accept-Encoding": "identity"},
-            **endpoint.parameters,
-        ),
-        budget,
-    )
+    # a limit of our own: litellm's is per socket read and a slow trickle of bytes escapes it
+    async with asyncio.timeout(budget):
+        with _unlogged(), at_once(endpoint.litellm.startswith(_OWN_ENDPOINT)):
+            return await litellm.acompletion(
+                model=endpoint.litellm,
+                messages=list(messages),
+                tools=list(tools),
+                max_tokens=endpoint.max_tokens,
+                timeout=budget,
+                num_retries=0,
+                max_retries=0,
+                api_key=endpoint.api_key,
+                api_base=endpoint.api_base,
+                extra_headers={"Idempotency-Key": key, "Accept-Encoding": "identity"},
+                **endpoint.parameters,
+            )
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Let litellm leave out its own bookkeeping (a tenth of what a call costs it): the step log is ours.
+
+    The switch is none of its public interface; where it is missing, calls only cost more.
+    """
+    try:
+        from litellm._internal_context import is_internal_call
+    except ImportError:
+        yield
+        return
+    before = is_internal_call.set(True)
+    try:
+        yield
+    finally:
+        is_internal_call.reset(before)
+
+
+def introduce(endpoint: Endpoint, price: Price | None) -> None:
+    """Tell litellm what a model at an address of one's own costs, or it searches its whole list at every call.
+
+    Only a model that it does not know, and only under its own id; our books never use litellm's figure.
+    """
+    import litellm
+
+    if price is None or not endpoint.litellm.startswith(_OWN_ENDPOINT) or endpoint.litellm in litellm.model_cost:
+        return
+    costs = {"input_cost_per_token": price.input / 1e6, "output_cost_per_token": price.output / 1e6}
+    litellm.register_model({endpoint.litellm: costs | {"litellm_provider": _OWN_ENDPOINT.rstrip("/"), "mode": "chat"}})
 
 
 def _kind(error: Exception, endpoint: Endpoint) -> str:

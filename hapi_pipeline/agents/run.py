@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 
 from hapi_pipeline import __version__
-from hapi_pipeline.agents import prompt, provider, sandbox
+from hapi_pipeline.agents import executor, prompt, provider, sandbox
 from hapi_pipeline.agents.command import program_sha256, run_command
-from hapi_pipeline.agents.ledger import (
-    AttemptLedger,
-    Result,
-    collect,
-    read_result,
-    settled,
-    status_of,
-    write_result,
+from hapi_pipeline.agents.desk import Acted
+from hapi_pipeline.agents.files import (
+    TOOL_THREADS,
+    WORTH_A_PROCESS,
+    DeskHere,
+    DeskThere,
+    FilesProcess,
+    Threads,
+    files_process,
 )
+from hapi_pipeline.agents.ledger import AttemptLedger, Result, record_of, result_of, settled, status_of
 from hapi_pipeline.agents.loop import Conversation, converse
 from hapi_pipeline.agents.pools import (
     Budget,
@@ -40,14 +43,12 @@ from hapi_pipeline.agents.pools import (
     StoppedError,
     gate_of,
 )
-from hapi_pipeline.agents.steps import StepLog
 from hapi_pipeline.agents.tasks import Task, attempt_id, identity_sha256, request_identity
-from hapi_pipeline.agents.texts import redact
-from hapi_pipeline.agents.tools import CODE_TOOLS, TOOLS, Workspace
+from hapi_pipeline.agents.texts import redact, without_secret
+from hapi_pipeline.agents.tools import CODE_TOOLS, TOOLS
 from hapi_pipeline.registry import AgentLimits, Model, Price
 from hapi_pipeline.settings import UserError
 
-T = TypeVar("T")
 POLICY = provider.CallPolicy()
 CIRCUIT = CircuitPolicy()
 OUTAGE = 20
@@ -57,8 +58,7 @@ TYPICAL_TOKENS = (6000, 2500)
 """Tokens sent and received by an attempt, where none has been made yet: a guess."""
 _LAST_TURN_SECONDS = 120.0  # for the last reply of an attempt whose time is used up
 _LOCK_WAIT = 0.2
-_FILE_THREADS = 32  # they wait for the disk, which answers many of them at once
-_TOOL_THREADS = 64  # tools may take minutes: a slow document must not hold up the files of other attempts
+_AT_THEIR_FILES = 0.25  # so many more attempts than calls at once: some are at their files while others are called for
 _LOOK = 0.05  # seconds between two looks at whether an attempt may begin
 _TELL = 1.0  # seconds between two reports while a provider is paused
 
@@ -127,8 +127,13 @@ def run_tasks(
     results: dict[int, Result] = {}
     planned = _plan(tasks, ledger, limits, simulated_base, results)
     if planned:
+        # started first: it gets ready while litellm is imported
+        process = files_process() if sum(map(_by_the_process, planned)) >= WORTH_A_PROCESS else None
         provider.prepare_litellm()
-        run = _Run(planned, ledger, limits, budget or Budget(max_usd))
+        for plan in {id(p.task.model): p for p in planned}.values():
+            if plan.task.model.litellm:
+                provider.introduce(plan.endpoint, plan.price)
+        run = _Run(planned, ledger, limits, budget or Budget(max_usd), process)
         tally = _Tally(done=len(results), total=len(tasks))
         _relay(run, tally, results, on_result, on_progress)
         run.tell_left(on_left)
@@ -173,6 +178,11 @@ def obstacle(model: Model, simulated_base: str | None) -> str | None:
     return None
 
 
+def _by_the_process(plan: _Planned) -> bool:
+    """Whether the attempt's files may be kept by another process: what runs in the sandbox is started by this one."""
+    return plan.task.model.agent_profile == "paper"
+
+
 def _way(model: Model, simulated_base: str | None) -> provider.Endpoint:
     """How to reach a model; UserError where it cannot be run."""
     _level(model)
@@ -204,11 +214,11 @@ class _Tally:
     infra: int = 0
     new: int = 0
 
-    def report(self, run: _Run) -> Progress:
+    def report(self, run: _Run, paused: str) -> Progress:
         left = self.total - self.done
         pace = (time.monotonic() - run.began) / self.new if self.new else None
         seconds = None if pace is None else pace * left
-        return Progress(self.done, self.total, self.infra, run.spent, seconds, run.paused())
+        return Progress(self.done, self.total, self.infra, run.spent, seconds, paused)
 
 
 def _relay(
@@ -225,7 +235,10 @@ def _relay(
     future.add_done_callback(lambda _: events.put(None))
     try:
         while (event := events.get()) is not None:
-            if not isinstance(event, str):
+            if isinstance(event, str):
+                paused = event  # as it was then: a short pause may be over by now
+            else:
+                paused = run.paused()
                 plan, result = event
                 results[plan.place] = result
                 tally.done, tally.new = tally.done + 1, tally.new + 1
@@ -233,7 +246,7 @@ def _relay(
                 if on_result is not None:
                     on_result(plan.task, result)
             if on_progress is not None:
-                on_progress(tally.report(run))
+                on_progress(tally.report(run, paused))
     except BaseException:  # an interrupt, or the caller's function failed: in both cases drain, then pass it on
         run.stopping = True
         _drain(future)
@@ -263,7 +276,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
         loop = _loops.get(os.getpid())  # by process: a fork does not take the thread along
         if loop is None:
             loop = asyncio.new_event_loop()
-            loop.set_default_executor(ThreadPoolExecutor(_TOOL_THREADS, thread_name_prefix="agent-tools"))
+            loop.set_default_executor(executor.Threads(TOOL_THREADS, thread_name_prefix="agent-tools"))
             threading.Thread(target=loop.run_forever, name="agents", daemon=True).start()
             _loops[os.getpid()] = loop
         return loop
@@ -272,7 +285,14 @@ def event_loop() -> asyncio.AbstractEventLoop:
 class _Run:
     """One call of run_tasks, as it lives in the event loop."""
 
-    def __init__(self, planned: Sequence[_Planned], ledger: AttemptLedger, limits: AgentLimits, budget: Budget):
+    def __init__(
+        self,
+        planned: Sequence[_Planned],
+        ledger: AttemptLedger,
+        limits: AgentLimits,
+        budget: Budget,
+        process: FilesProcess | None = None,
+    ):
         self.pools: dict[str, deque[_Planned]] = {}
         for plan in planned:
             self.pools.setdefault(plan.task.model.pool.name, deque()).append(plan)
@@ -288,22 +308,27 @@ class _Run:
         self.failures: dict[str, int] = {}  # provider failures in a row, by model name
         self.left: Counter[str] = Counter()  # attempts without a result, by why; see `tell_left`
         self.broken: BaseException | None = None
-        self.files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="attempt-files")
+        self.threads, self.process = Threads(), process
 
     async def main(self) -> None:
         workers = []
+        if self.process is not None:
+            await self.process.connect()
         for name, queue in self.pools.items():
             gate = self.gates[name] = gate_of(asyncio.get_running_loop(), name)
             gate.adopt({p.task.model.pool for p in queue}, CIRCUIT)
-            workers += [self._work(queue, gate) for _ in range(min(gate.concurrency, len(queue)))]
+            gate.watchers.add(self._tell_pause)
+            many = gate.concurrency + math.ceil(gate.concurrency * _AT_THEIR_FILES)
+            workers += [self._work(queue, gate) for _ in range(min(many, len(queue)))]
         teller = asyncio.create_task(self._tell_pauses())
         try:
             await asyncio.gather(*map(asyncio.create_task, workers))
         finally:
             teller.cancel()
             for gate in self.gates.values():
+                gate.watchers.discard(self._tell_pause)
                 gate.release()
-            self.files.shutdown(wait=False)
+            self.threads.end()
         if self.broken is not None:
             raise self.broken
 
@@ -311,6 +336,10 @@ class _Run:
         """Which providers are waited for, and how long."""
         gates = [g for g in self.gates.values() if g.paused and g.given_up is None]
         return ", ".join(f"{g.name} paused, next probe in {g.next_probe():.0f} s" for g in gates)
+
+    def _tell_pause(self) -> None:
+        if now := self.paused():
+            self.report(now)
 
     async def _tell_pauses(self) -> None:
         was = ""
@@ -386,13 +415,13 @@ class _Run:
             self.running, gate.attempts = self.running + 1, gate.attempts + 1
             try:
                 result = await self._attempt(plan, gate)
-            except provider.OperatorError as error:
-                self.halted.setdefault(plan.task.model.name, str(error))
+            except provider.OperatorError:
                 self.left[plan.task.model.name] += 1
             except SetAsideError:
                 queue.append(replace(plan, was_aside=True))
             except StoppedError as error:
-                self.left[_left_because(error, gate)] += 1
+                name = plan.task.model.name
+                self.left[name if name in self.halted else _left_because(error, gate)] += 1
             except Exception as error:  # this machine is at fault (a full disk, say): start nothing more
                 self.broken = self.broken or error
             else:
@@ -411,85 +440,90 @@ class _Run:
     async def _attempt(self, plan: _Planned, gate: Gate) -> Result:
         identifier = attempt_id(plan.sha, plan.try_number)
         folder = self.ledger.folder_of(plan.task, identifier)
-        log = await self._log(folder)
+        level = _level(plan.task.model)
+        desk = self._desk(plan, folder, level)
         try:
-            done = read_result(folder)  # another process, or the same task given twice, was faster
-            if done is None:
-                done = await self._resume(plan, identifier, folder, log, gate)
-            return done
+            opened = await self._open(plan, identifier, desk, level)
+            if "done" in opened:
+                return result_of(opened["done"], folder)
+            return await self._resume(plan, identifier, folder, desk, opened, gate)
         finally:
-            log.close()
+            await desk.do("close")
 
-    async def _log(self, folder: Path) -> StepLog:
+    def _desk(self, plan: _Planned, folder: Path, level: str) -> DeskHere | DeskThere:
+        model = plan.task.model
+        keeper = self.process if self.process is not None and _by_the_process(plan) else self.threads
+        return keeper.desk(folder, model.vision, level if model.agent_profile == "code" else None)
+
+    async def _open(
+        self, plan: _Planned, identifier: str, desk: DeskHere | DeskThere, level: str
+    ) -> dict[str, Any]:  # fmt: skip
+        """Take the attempt, as soon as no other process has it."""
+        task = plan.task
+        attachments = [str(p) for p in task.job.attachments]
+        previous = (
+            [(d.path, str(task.previous.folder / "deliverables" / d.path)) for d in task.previous.deliverables]
+            if task.previous
+            else []
+        )
+        toolbox = await asyncio.to_thread(sandbox.libraries, level) if task.model.agent_profile == "code" else ()
+        config = _config(plan, identifier, level, toolbox)
         while True:
             try:
-                return await self._in_thread(self._open_log, folder)
+                opened: dict[str, Any] = await desk.do("open", attachments, previous, config)
+                return opened | {"toolbox": toolbox}
             except BlockingIOError as error:
                 if self.stopping:
                     raise StoppedError from error
                 await asyncio.sleep(_LOCK_WAIT)
 
-    def _open_log(self, folder: Path) -> StepLog:
-        folder.mkdir(parents=True, exist_ok=True)
-        return StepLog(folder / "steps.jsonl", self.files)
-
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do something with files without holding up the other attempts."""
-        return await asyncio.get_running_loop().run_in_executor(self.files, work, *arguments)
-
-    async def _resume(self, plan: _Planned, identifier: str, folder: Path, log: StepLog, gate: Gate) -> Result:
+    async def _resume(
+        self, plan: _Planned, identifier: str, folder: Path, desk: DeskHere | DeskThere, opened: dict[str, Any],
+        gate: Gate,
+    ) -> Result:  # fmt: skip
         """Run the attempt's loop, over what the log holds already and then over new calls."""
-        task = plan.task
-        level = _level(task.model)
-        workspace = Workspace(folder, task.model.vision, level if task.model.agent_profile == "code" else None)
-        previous = (
-            [(d.path, task.previous.folder / "deliverables" / d.path) for d in task.previous.deliverables]
-            if task.previous
-            else []
-        )
-        await self._in_thread(workspace.prepare, task.job.attachments, previous)
-        toolbox = await asyncio.to_thread(sandbox.libraries, level) if workspace.scripts else ()
-        await self._in_thread(_write_config, folder, plan, identifier, level, toolbox)
+        task, level = plan.task, _level(plan.task.model)
+        material = [[(str(name), int(size)) for name, size in opened[key]] for key in ("attachments", "previous")]
         if task.model.agent_profile == "command":
-            return await asyncio.to_thread(self._command, plan, identifier, folder, workspace, level)
-        brief = prompt.first_message(task, workspace.files("attachments"), workspace.files("previous"))
-        told = prompt.system_prompt(task.model.agent_profile, toolbox)
-        state = Conversation([{"role": "system", "content": told}, {"role": "user", "content": brief}])
-        ask = partial(self._ask, plan, identifier, log, gate, state)
-        reason = await converse(state, workspace, self.limits, ask, log.tool)
-        finish = partial(self._finish, plan, identifier, folder, state, reason, log.maybe_billed)
-        return await self._in_thread(finish)
+            brief = prompt.brief_file(task, *material)
+            state, reason = await asyncio.to_thread(self._command, plan, folder, brief, level)
+        else:
+            told = prompt.system_prompt(task.model.agent_profile, opened["toolbox"])
+            brief = prompt.first_message(task, *material)
+            state = Conversation([{"role": "system", "content": told}, {"role": "user", "content": brief}])
+            ask = partial(self._ask, plan, identifier, desk, dict(opened["outcomes"]), gate, state)
+            reason = await converse(state, self.limits, ask, partial(_acted, desk))
+        record = record_of(_result(plan, identifier, folder, state, reason))
+        return result_of(await desk.do("finish", record), folder)
 
-    def _command(self, plan: _Planned, identifier: str, folder: Path, workspace: Workspace, level: str) -> Result:
-        """Run the program that the model is."""
-        task = plan.task
-        brief = prompt.brief_file(task, workspace.files("attachments"), workspace.files("previous"))
-        ended = run_command(task, folder, brief, self.limits.max_seconds, level)
+    def _command(self, plan: _Planned, folder: Path, brief: str, level: str) -> tuple[Conversation, str]:
+        """Run the program that the model is; what it used, and the finish reason."""
+        ended = run_command(plan.task, folder, brief, self.limits.max_seconds, level)
         (folder / "output.txt").write_text(redact(ended.output), "utf-8", errors="replace")
         state = Conversation([], seconds=ended.seconds, cost_usd=ended.cost_usd, model_snapshot=ended.model_snapshot)
         for name, count in ended.counts.items():
             setattr(state, name, count)
         self.spent += ended.cost_usd or 0.0
         self.budget.spent += ended.cost_usd or 0.0
-        return self._finish(plan, identifier, folder, state, ended.finish_reason, 0)
+        return state, ended.finish_reason
 
     async def _ask(
-        self, plan: _Planned, identifier: str, log: StepLog, gate: Gate, state: Conversation, step: int,
-        messages: list[dict[str, Any]],
+        self, plan: _Planned, identifier: str, desk: DeskHere | DeskThere, outcomes: dict[int, dict[str, Any]],
+        gate: Gate, state: Conversation, step: int, messages: list[dict[str, Any]],
     ) -> dict[str, Any]:  # fmt: skip
         """The outcome of a step: the recorded one, or a new call's."""
-        if step in log.outcomes:
-            return log.outcomes[step]
+        if step in outcomes:
+            return outcomes[step]
         key = f"{identifier}-{step}"
         left = _LAST_TURN_SECONDS if state.last_turn else self.limits.max_seconds - state.seconds
-        record = await self._call(plan, log, gate, step, key, left, messages)
+        record = await self._call(plan, desk, gate, step, key, left, messages)
         if record["event"] == "failure":
             record["wall"] = record["seconds"] >= left
-        await log.outcome(step, record)
+        await desk.do("outcome", step, record)
         return record
 
     async def _call(
-        self, plan: _Planned, log: StepLog, gate: Gate, step: int, key: str, left: float,
+        self, plan: _Planned, desk: DeskHere | DeskThere, gate: Gate, step: int, key: str, left: float,
         messages: list[dict[str, Any]],
     ) -> dict[str, Any]:  # fmt: skip
         """A new call, within the budget."""
@@ -500,45 +534,43 @@ class _Run:
         try:
             record = await provider.ask(
                 plan.endpoint, messages, tools, key, left, POLICY, gate, self._stopping,
-                about_to_call=lambda: log.intend(step, key), may_set_aside=not plan.was_aside,
+                halted=lambda: plan.task.model.name in self.halted,
+                about_to_call=lambda: desk.do("intend", step, key), may_set_aside=not plan.was_aside,
             )  # fmt: skip
             if record["event"] == "reply":
                 cost = record["cost_usd"] = provider.cost_of(record["usage"], plan.price)
                 self.spent += cost or 0.0
         except (provider.OperatorError, StoppedError) as error:
-            log.unanswered(step, redact(str(error), plan.endpoint.secret), getattr(error, "maybe_billed", 0))
+            if isinstance(error, provider.OperatorError):  # now, before those that wait for the gate have their turn
+                self.halted.setdefault(plan.task.model.name, str(error))
+            why = redact(str(error), plan.endpoint.secret)
+            await desk.do("unanswered", step, why, getattr(error, "maybe_billed", 0))
             raise
         finally:
             self.budget.settle(aside, cost)
         return record
 
-    def _finish(
-        self,
-        plan: _Planned,
-        identifier: str,
-        folder: Path,
-        state: Conversation,
-        reason: str,
-        maybe_billed: int,
-    ) -> Result:
-        task = plan.task
-        result = Result(
-            attempt_id=identifier, job_id=task.job.job_id, model=task.model.name, round=task.round,
-            turn=task.turn, arm=task.arm, try_number=plan.try_number,
-            status=status_of(reason), finish_reason=reason,
-            steps=state.steps, prompt_tokens=state.prompt_tokens, completion_tokens=state.completion_tokens,
-            cached_tokens=state.cached_tokens, reasoning_tokens=state.reasoning_tokens,
-            cost_usd=state.cost_usd,
-            seconds=round(state.seconds, 3), deliverables=collect(folder), request_sha256=plan.sha,
-            previous_attempt_id=task.previous.attempt_id if task.previous else None,
-            model_snapshot=state.model_snapshot, agent_profile=task.model.agent_profile, sandbox=_level(task.model),
-            code_version=__version__, finished_at=datetime.now(UTC), simulated=task.model.simulated,
-            maybe_billed_steps=maybe_billed, folder=folder,
-        )  # fmt: skip
-        write_result(result)
-        for kept in (folder / "runs").glob("*.tar"):  # of script runs: only to go on after an interruption
-            kept.unlink(missing_ok=True)
-        return result
+
+async def _acted(desk: DeskHere | DeskThere, step: int) -> Acted:
+    return Acted.of(await desk.do("act", step))
+
+
+def _result(plan: _Planned, identifier: str, folder: Path, state: Conversation, reason: str) -> Result:
+    """The result, but for what its files and its log tell."""
+    task = plan.task
+    return Result(
+        attempt_id=identifier, job_id=task.job.job_id, model=task.model.name, round=task.round,
+        turn=task.turn, arm=task.arm, try_number=plan.try_number,
+        status=status_of(reason), finish_reason=reason,
+        steps=state.steps, prompt_tokens=state.prompt_tokens, completion_tokens=state.completion_tokens,
+        cached_tokens=state.cached_tokens, reasoning_tokens=state.reasoning_tokens,
+        cost_usd=state.cost_usd,
+        seconds=round(state.seconds, 3), deliverables=(), request_sha256=plan.sha,
+        previous_attempt_id=task.previous.attempt_id if task.previous else None,
+        model_snapshot=state.model_snapshot, agent_profile=task.model.agent_profile, sandbox=_level(task.model),
+        code_version=__version__, finished_at=datetime.now(UTC), simulated=task.model.simulated,
+        maybe_billed_steps=0, folder=folder,
+    )  # fmt: skip
 
 
 def _left_because(error: StoppedError, gate: Gate) -> str:
@@ -548,9 +580,7 @@ def _left_because(error: StoppedError, gate: Gate) -> str:
     return "begun" if isinstance(error, CeilingError) else "stopped"
 
 
-def _write_config(
-    folder: Path, plan: _Planned, identifier: str, level: str, toolbox: Sequence[tuple[str, str]]
-) -> None:
+def _config(plan: _Planned, identifier: str, level: str, toolbox: Sequence[tuple[str, str]]) -> str:
     """What was asked, for people who look into the folder; its `request` hashes to the request's SHA-256."""
     config = {
         "attempt_id": identifier,
@@ -562,4 +592,4 @@ def _write_config(
     }
     if level != "none":
         config |= {"sandbox": sandbox.probe().record(), "toolbox": dict(toolbox)}
-    (folder / "config.json").write_text(redact(json.dumps(config), plan.endpoint.secret), "ascii")
+    return without_secret(json.dumps(config), plan.endpoint.secret)

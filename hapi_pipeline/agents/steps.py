@@ -6,11 +6,9 @@ its loop anew over the replies recorded here; tools are deterministic and simply
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +16,36 @@ _OUTCOMES = ("reply", "failure")
 
 
 class StepLog:
-    """An append-only log, held by one process at a time. Lines are JSON objects with `event` and `step`."""
+    """An append-only log, held by one process at a time. Lines are JSON objects with `event` and `step`.
 
-    def __init__(self, path: Path, executor: Executor | None = None):
+    Its methods wait for the disk: never call them in an event loop.
+    """
+
+    def __init__(self, path: Path):
         """Open or create the log, dropping a torn last line. BlockingIOError while another process has it."""
-        self._executor = executor or ThreadPoolExecutor(1)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
-            lines, sound_bytes = _read(path)
-            if path.stat().st_size > sound_bytes:
+            size = os.fstat(self._file).st_size
+            lines, sound_bytes = _read(path) if size else ([], 0)
+            if size > sound_bytes:
                 os.ftruncate(self._file, sound_bytes)
         except BaseException:
             os.close(self._file)
             raise
         self.outcomes: dict[int, dict[str, Any]] = {r["step"]: r for r in lines if r["event"] in _OUTCOMES}
         self.maybe_billed = _maybe_billed(lines)
-        self._intent: Future[None] | None = None
         self._tools_logged = {(r["step"], r["index"]) for r in lines if r["event"] == "tool"}
 
-    async def intend(self, step: int, key: str) -> None:
-        """Record that a call is about to be made.
-
-        It survives the end of this process at once and that of the machine in a moment: the disk is waited for when the
-        call has ended, or it would add its own time to every call.
-        """
+    def intend(self, step: int, key: str) -> None:
+        """Record durably that a call is about to be made."""
         self._append({"event": "intent", "step": step, "key": key})
-        self._intent = self._executor.submit(os.fsync, self._file)
+        os.fsync(self._file)
 
-    async def outcome(self, step: int, record: dict[str, Any]) -> None:
+    def outcome(self, step: int, record: dict[str, Any]) -> None:
         """Record durably what came of a call: a reply, or a failure that ends or changes the attempt."""
         self._append({"event": record["event"], "step": step, **record})
-        await self._durable()
-        if self._intent is not None:
-            await asyncio.wrap_future(self._intent)
-            self._intent = None
+        os.fsync(self._file)
         self.outcomes[step] = record
         self.maybe_billed += record.get("maybe_billed", 0)
 
@@ -78,14 +71,8 @@ class StepLog:
     def _append(self, record: dict[str, Any]) -> None:
         os.write(self._file, (json.dumps(record, separators=(",", ":")) + "\n").encode("ascii"))
 
-    async def _durable(self) -> None:
-        # in a thread: on a real disk this takes milliseconds, in which a hundred other attempts can go on
-        await asyncio.get_running_loop().run_in_executor(self._executor, os.fsync, self._file)
-
     def close(self) -> None:
         """Let go of the log."""
-        if self._intent is not None:
-            wait([self._intent])
         os.close(self._file)
 
 

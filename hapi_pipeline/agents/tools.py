@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ CHECK_SECONDS = 120.0  # for opening all files of an attempt, once
 _TO_READ = ("attachments", "previous", "deliverables")  # where a name without a folder is looked for
 _TO_HAND_IN = ("deliverables", "previous", "attachments")
 _LISTED = 300
+_WITHHELD = " (nobody is handed such a file)"
 _PAGE = 12_000  # characters of a document at a time
 _MAX_ABOUT = 3_000
 _OUR_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS})
@@ -135,7 +137,8 @@ class Workspace:
     def prepare(self, attachments: Sequence[Path], previous: Sequence[tuple[str, Path]]) -> None:
         """Begin from clean folders that hold the attachments and the previous files. Raises OSError."""
         for root in self.roots.values():
-            shutil.rmtree(root, ignore_errors=True)
+            if os.path.lexists(root):
+                shutil.rmtree(root, ignore_errors=True)
         self.deliverables.mkdir(parents=True)
         for path, name in zip(attachments, plain_names([p.name for p in attachments]), strict=True):
             _copy(path, self.roots["attachments"] / name)
@@ -286,7 +289,8 @@ class Workspace:
                 "not handed in: " + "; ".join(problems[:10]) + ". Write what is missing and call finish again"
             )
         self.finished = "finished_unchecked" if problems else "finished"
-        return "Handed in."
+        kept = [p for p in problems if p.endswith(_WITHHELD)]
+        return f"Handed in, without what is withheld: {'; '.join(kept[:10])}." if kept else "Handed in."
 
     def _problem(self, given: str) -> str | None:
         """What stands against handing in this file; a file of previous/ is taken over unchanged."""
@@ -301,6 +305,8 @@ class Workspace:
         except ToolError as error:
             return str(error)
         found = documents.inspect(path)
+        if found.harmful:
+            return f"{shown} could harm whoever opens it: {found.about}{_WITHHELD}"
         return f"{shown} does not open: {found.about}" if found.opens is False else None
 
     def _take_over(self, path: Path, name: str) -> None:
@@ -328,12 +334,14 @@ def plain_names(names: Sequence[str]) -> list[str]:
 
 def walk(root: Path) -> Iterator[tuple[str, int]]:
     """(relative POSIX path, bytes) of the regular files under a folder, in order; symlinks are left out."""
+    start = len(str(root)) + 1
     for folder, folders, names in os.walk(root, followlinks=False):
         folders.sort()
         for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file() and not path.is_symlink():
-                yield path.relative_to(root).as_posix(), path.stat().st_size
+            path = f"{folder}/{name}"
+            state = os.lstat(path)
+            if stat.S_ISREG(state.st_mode):
+                yield path[start:], state.st_size
 
 
 def _through_symlink(root: Path, relative: str) -> bool:

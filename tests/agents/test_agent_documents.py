@@ -391,7 +391,7 @@ def test_a_vanished_file_is_a_fault_of_this_machine(tmp_path: Path) -> None:
 def test_the_process_that_opens_files_ends_with_the_one_that_asks(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom hapi_pipeline.agents import documents\n"
-        "documents.inspect(Path(sys.argv[1]))\n[processes] = documents._processes.values()\n"
+        "documents.read(Path(sys.argv[1]))\n[processes] = documents._processes.values()\n"
         "print(processes.idle[0].child.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     root = str(Path(documents.__file__).parents[3])

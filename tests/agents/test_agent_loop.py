@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hapi_pipeline.agents.calls import calls_of, carried_out
+from hapi_pipeline.agents.desk import Acted
 from hapi_pipeline.agents.loop import Conversation, converse, elide
 from hapi_pipeline.agents.prompt import fenced
 from hapi_pipeline.agents.provider import cost_of
@@ -51,7 +53,8 @@ def play(folder: Path, *records: dict[str, Any], limits: AgentLimits = LIMITS) -
     state = Conversation([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
     workspace = Workspace(folder)
     workspace.prepare([], [])
-    waiting = list(records)
+    waiting: list[dict[str, Any]] = list(records)
+    made: list[dict[str, Any]] = []
 
     async def ask(step: int, messages: list[dict[str, Any]]) -> dict[str, Any]:
         assert step == len(records) - len(waiting) + 1
@@ -59,9 +62,15 @@ def play(folder: Path, *records: dict[str, Any], limits: AgentLimits = LIMITS) -
         for message in messages:  # what would make the next call fail
             for called in message.get("tool_calls") or []:
                 assert isinstance(json.loads(called["function"]["arguments"]), dict)
-        return waiting.pop(0)
+        made.append(waiting.pop(0))
+        return made[-1]
 
-    reason = asyncio.run(converse(state, workspace, limits, ask, lambda *_: None))
+    async def act(step: int) -> Acted:
+        record = made[step - 1]
+        answers = carried_out(workspace, calls_of(record["message"]), record["finish_reason"] == "length")
+        return Acted(answers, finished=workspace.finished)
+
+    reason = asyncio.run(converse(state, limits, ask, act))
     assert not waiting
     return reason, state
 

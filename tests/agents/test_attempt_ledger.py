@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -175,17 +174,17 @@ def test_half_made_and_damaged_folders_are_not_results(ledger: AttemptLedger) ->
 REPLY = {"event": "reply", "message": {"content": "\ud800 é"}, "seconds": 1.0}
 
 
-async def _two_steps(path: Path) -> None:
+def _two_steps(path: Path) -> None:
     log = StepLog(path)
-    await log.intend(1, "k-1")
-    await log.outcome(1, dict(REPLY))
+    log.intend(1, "k-1")
+    log.outcome(1, dict(REPLY))
     log.tool(1, 0, "list_files", "nothing", failed=False)
-    await log.intend(2, "k-2")
+    log.intend(2, "k-2")
     log.close()
 
 
 def test_a_log_cut_at_any_byte_gives_what_was_whole(tmp_path: Path) -> None:
-    asyncio.run(_two_steps(tmp_path / "steps.jsonl"))
+    _two_steps(tmp_path / "steps.jsonl")
     data = (tmp_path / "steps.jsonl").read_bytes()
     ends = [n + 1 for n, byte in enumerate(data) if byte == 10]
     cut = tmp_path / "cut.jsonl"
@@ -208,17 +207,14 @@ def test_a_log_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_calls_known_to_have_brought_nothing_are_not_perhaps_billed(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        for _ in range(3):
-            log = StepLog(tmp_path / "steps.jsonl")
-            await log.intend(1, "k-1")
-            log.close()
+    for _ in range(3):
         log = StepLog(tmp_path / "steps.jsonl")
-        await log.intend(1, "k-1")
-        log.unanswered(1, "401")
+        log.intend(1, "k-1")
         log.close()
-
-    asyncio.run(scenario())
+    log = StepLog(tmp_path / "steps.jsonl")
+    log.intend(1, "k-1")
+    log.unanswered(1, "401")
+    log.close()
     log = StepLog(tmp_path / "steps.jsonl")
     log.close()
     assert log.maybe_billed == 3

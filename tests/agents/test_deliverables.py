@@ -109,7 +109,7 @@ def test_finish_is_refused_while_a_named_file_does_not_open(workspace: Workspace
     for path in unsound(tmp_path / "made").values():
         name = hand_in(workspace, path)
         workspace.refusals = 0
-        with pytest.raises(ToolError, match=r"not handed in: .*(does not open|is empty)"):
+        with pytest.raises(ToolError, match=r"not handed in: .*(does not open|is empty|could harm)"):
             workspace.run("finish", {"summary": "", "deliverables": [name]})
         assert workspace.finished is None
     listing = workspace.run("check_deliverables", {}).splitlines()

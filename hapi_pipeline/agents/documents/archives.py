@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hapi_pipeline.agents.documents import kinds
-from hapi_pipeline.agents.documents.model import Document, Reading, UnreadableError, Want, counted
+from hapi_pipeline.agents.documents.model import Document, HarmfulError, Reading, UnreadableError, Want, counted
 from hapi_pipeline.agents.documents.plain import message_of
 from hapi_pipeline.agents.documents.zips import (
     MOST_MEMBERS,
@@ -25,6 +25,7 @@ from hapi_pipeline.agents.documents.zips import (
     drained,
     is_symlink,
     leads_out,
+    refuse_bomb,
     unpacked,
 )
 
@@ -190,9 +191,10 @@ def open_compressed(document: Document) -> str:
             while chunk := stream.read(1 << 20):
                 size += len(chunk)
                 if size > MOST_UNPACKED:
-                    raise UnreadableError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+                    raise HarmfulError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
     except _COMPRESSION_ERRORS as error:
         raise UnreadableError("this compressed file is damaged") from error
+    refuse_bomb(document.size, size)
     return f"compressed file, {size:,} bytes unpacked"
 
 
@@ -205,14 +207,14 @@ def open_zip(document: Document) -> str:
                 raise UnreadableError("there are no files in it")
             odd = next((m for m in files if is_symlink(m) or leads_out(m.filename) or m.flag_bits & 1), None)
             if odd is not None:
-                raise UnreadableError(
-                    f"{_plain(odd.filename)}{_remark(odd)} must not be in an archive that is handed in"
-                )
+                kind = HarmfulError if is_symlink(odd) or leads_out(odd.filename) else UnreadableError
+                raise kind(f"{_plain(odd.filename)}{_remark(odd)} must not be in an archive that is handed in")
             if len(files) > MOST_MEMBERS:
                 raise UnreadableError(f"it has more than {MOST_MEMBERS:,} files")
             size = 0
             for member in files:
                 size += drained(archive, member, MOST_UNPACKED - size)
+            refuse_bomb(document.size, size)
     except UnreadableError:
         raise
     except ZIP_ERRORS as error:

@@ -11,6 +11,10 @@ class UnreadableError(Exception):
     """The document cannot be shown; the message says why, in words for the agent, without a full stop."""
 
 
+class HarmfulError(UnreadableError):
+    """To open the document could harm whoever does: nobody is handed it."""
+
+
 @dataclass(frozen=True)
 class Want:
     """Which part of a document is asked for. `pictures`: the model can see them."""
@@ -46,11 +50,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a file is by its content, and whether it opens. `opens` is None where no reader here knows its kind."""
+    """What a file is by its content, and whether it opens. `opens` is None where no reader here knows its kind.
+
+    `harmful`: to open it could harm whoever does (a zip bomb, an archive with links), so nobody is handed it.
+    """
 
     media_type: str
     opens: bool | None
     about: str
+    harmful: bool = False
 
 
 @dataclass(frozen=True)

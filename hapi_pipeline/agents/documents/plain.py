@@ -78,7 +78,7 @@ def read_delimited(document: Document, want: Want) -> Reading:
     names: list[str] = []
     document.file.seek(0)
     wide = decoded(document.file.read(_MOST_TABLE)) if document.size > MOST_TEXT else text
-    csv.field_size_limit(MOST_TEXT)
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_TEXT))
     try:
         for row in csv.reader(io.StringIO(wide), delimiter=mark):
             if not any(cell.strip() for cell in row):

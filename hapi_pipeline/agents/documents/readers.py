@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from hapi_pipeline.agents.documents import archives, kinds, office, pdf, pictures, plain, workbooks
-from hapi_pipeline.agents.documents.model import Document, Opening, Reading, UnreadableError, Want, counted
+from hapi_pipeline.agents.documents.model import (
+    Document,
+    HarmfulError,
+    Opening,
+    Reading,
+    UnreadableError,
+    Want,
+    counted,
+)
 from hapi_pipeline.agents.documents.zips import MOST_UNPACKED, ZIP_ERRORS, drained
 
 MOST_BYTES = 100 << 20  # of a file that a reader takes in whole
@@ -110,7 +118,7 @@ def inspect(document: Document, careful: bool = False) -> Opening:
     try:
         about = _opened(document, careful)
     except UnreadableError as error:
-        return Opening(media_type, False, str(error))
+        return Opening(media_type, False, str(error), isinstance(error, HarmfulError))
     except MemoryError:
         raise
     except Exception:  # as in `read`

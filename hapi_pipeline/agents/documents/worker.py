@@ -58,10 +58,12 @@ def answer(request: dict[str, Any], handle: int) -> dict[str, Any]:
     careful = bool(request.get("careful"))
     try:
         with os.fdopen(handle, "rb") as file:
+            if request["do"] == "strip_pdf":
+                return _stripped(file.read())
             document = readers.document_of(file, request["name"])
             if request["do"] == "inspect":
                 found = readers.inspect(document, careful)
-                return {"media_type": found.media_type, "opens": found.opens, "about": found.about}
+                return vars(found)
             reading = readers.read(document, Want(**{**request["want"], "careful": careful}))
     except UnreadableError as error:
         return {"unreadable": str(error)}
@@ -70,6 +72,17 @@ def answer(request: dict[str, Any], handle: int) -> dict[str, Any]:
         for p in reading.pictures
     ]  # fmt: skip
     return {"about": reading.about, "text": reading.text, "pictures": pictures}
+
+
+def _stripped(data: bytes) -> dict[str, Any]:
+    from hapi_pipeline.grading.strip.base import CannotStrip
+    from hapi_pipeline.grading.strip.pdf import without_properties
+
+    try:
+        stripped, left = without_properties(data)
+    except CannotStrip as reason:
+        return {"unreadable": str(reason)}
+    return {"data": base64.b64encode(stripped).decode("ascii"), "left": left}
 
 
 def _requests(asked: socket.socket) -> Iterator[tuple[dict[str, Any], int]]:

@@ -7,10 +7,12 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
-from hapi_pipeline.agents.documents.model import UnreadableError
+from hapi_pipeline.agents.documents.model import HarmfulError, UnreadableError
 
 MOST_MEMBERS = 20_000
 MOST_UNPACKED = 1 << 30  # bytes in all
+_MOST_TIMES = 100  # the size of the file, once it has unpacked to
+_HARMLESS = 50 << 20  # bytes
 _CHUNK = 1 << 20
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError, OSError)
 
@@ -58,14 +60,20 @@ def unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> b
 
 
 def drained(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> int:
-    """Unpack a member to nowhere, checking its sum; how many bytes it has. UnreadableError beyond `room`."""
+    """Unpack a member to nowhere, checking its sum; how many bytes it has. HarmfulError beyond `room`."""
     size = 0
     with archive.open(member) as stream:
         while chunk := stream.read(_CHUNK):
             size += len(chunk)
             if size > room:
-                raise UnreadableError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
+                raise HarmfulError(f"it unpacks to more than {MOST_UNPACKED >> 30} GiB")
     return size
+
+
+def refuse_bomb(packed: int, unpacked: int) -> None:
+    """HarmfulError for an archive that unpacks to what no work compresses so well: its sizes in bytes."""
+    if unpacked > max(_HARMLESS, _MOST_TIMES * packed):
+        raise HarmfulError(f"its {packed:,} bytes unpack to {unpacked:,}, as those of a zip bomb do; write it anew")
 
 
 def is_symlink(member: zipfile.ZipInfo) -> bool:

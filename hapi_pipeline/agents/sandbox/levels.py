@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from typing import IO, Any
 from uuid import uuid4
 
 from hapi_pipeline.agents.sandbox import confine, toolbox
+from hapi_pipeline.agents.sandbox.private import private_folder
 from hapi_pipeline.agents.texts import clean
 
 LEVELS = ("docker", "podman", "bubblewrap", "landlock")
@@ -127,8 +127,7 @@ def run(level: str, program: Program, packed: IO[bytes]) -> Outcome:
 
     Waits for a free place first. Raises SandboxError when the sandbox could not do its work.
     """
-    with _places, tempfile.TemporaryDirectory(prefix="hapi-sandbox-") as private:
-        folder = Path(private)
+    with _places, private_folder("hapi-sandbox-") as folder:
         if os.getuid() == 0:
             program = _for_another_user(program, folder)
         tar = folder / "in.tar"

@@ -10,15 +10,15 @@ import re
 import secrets
 import socket
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 from hapi_pipeline.agents.sandbox import attacks, levels
 from hapi_pipeline.agents.sandbox.levels import LEVELS, Limits, Outcome, Program, SandboxError
+from hapi_pipeline.agents.sandbox.private import private_folder, sweep
 from hapi_pipeline.settings import UserError
 
 SETTING = "HAPI_SANDBOX"
@@ -63,7 +63,14 @@ def probe() -> Probe:
     HAPI_SANDBOX may name the one level to use (docker, podman, bubblewrap, landlock), or `off`, to run no code at all.
     """
     with _lock:
+        _swept()
         return _probe(os.environ.get(SETTING, "auto").strip().lower() or "auto")
+
+
+@functools.lru_cache(maxsize=1)
+def _swept() -> None:
+    with suppress(OSError):  # of no consequence here
+        sweep()
 
 
 @functools.lru_cache(maxsize=8)
@@ -144,8 +151,7 @@ def _bait() -> Iterator[_Bait]:
         for name, family in kinds.items()
     }
     try:
-        with tempfile.TemporaryDirectory(prefix="hapi-canary-") as private:
-            folder = Path(private)
+        with private_folder("hapi-canary-") as folder:
             (folder / "canary").write_text(secret, "ascii")
             (folder / "canary").chmod(0o644)
             folder.chmod(0o755)  # so that it is the sandbox, not a permission, that keeps the file safe

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+
+from hapi_pipeline.agents.sandbox.private import lasting_folder
 
 TOOLBOX: tuple[tuple[str, str], ...] = (
     ("pandas", "pandas"),
@@ -90,8 +89,7 @@ def _closure(names: list[str]) -> Iterator[metadata.Distribution]:
 @lru_cache(maxsize=1)
 def linked() -> Path:
     """A folder of links to the toolbox's entries, for the level that cannot arrange its own view of the disk."""
-    folder = Path(tempfile.mkdtemp(prefix="hapi-toolbox-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = lasting_folder("hapi-toolbox-")
     for name, path in entries().items():
         (folder / name).symlink_to(path)
     return folder
