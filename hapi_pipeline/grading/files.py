@@ -1,7 +1,8 @@
 """The files that graders send back, recognised by what is in them and read into rows.
 
-Three forms are taken: the packet workbook (.xlsx or .ods), its CSV twin (also as a spreadsheet program saves
-it), and the long form (CSV or JSON Lines, a row a verdict). To take another, add a reader to `_read_text`.
+Four forms are taken: the packet workbook (.xlsx or .ods), its CSV twin (also as a spreadsheet program saves
+it), the long form (CSV, JSON Lines or a JSON array, a row a verdict), and the exports of Label Studio. To take
+another, add a reader to `_read_text`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hapi_pipeline.grading import delimited
+from hapi_pipeline.grading import delimited, foreign, label_studio
 from hapi_pipeline.grading.delimited import BadLine
 from hapi_pipeline.grading.packets import unguard
 from hapi_pipeline.grading.sheets import Cell, Place, Sheet, cell_name, read_workbook
@@ -33,6 +34,7 @@ _NAMES = {
     "job_id": "job_id",
     "model": "model",
     "round": "round",
+    "sample": "sample",
     "criterion_id": "criterion_id",
     "passed": "passed",
     "verdict": "passed",
@@ -55,12 +57,13 @@ _NAMES = {
 _IDENTIFYING = frozenset({"packet_id", "packet_sha256", "rubric_version", "schema_version"})
 _ABOVE_TABLE = _IDENTIFYING | {"grader", "minutes", "graded_at", "overall_feedback"}
 _SHOWN_ONLY = frozenset({"importance", "criterion"})  # there for the grader, never read back
+_LABEL_REACH = 2  # cells to the right of its label where a value stands: beyond that something else does
 _SEARCHED_ROWS = 60  # how far down the table may begin
 _MAX_WORKBOOK, _MAX_TEXT = 50 * 1024 * 1024, 1024 * 1024 * 1024  # bytes
 _MAX_MERGED_ROWS = 1_000
 _EXPECTED = (
-    "expected the packet workbook (.xlsx, .ods), its CSV twin, or verdicts as CSV or JSON lines with "
-    "criterion_id, passed (or verdict) and packet_id (or job_id, model and round)"
+    "expected the packet workbook (.xlsx, .ods), its CSV twin, a Label Studio export, or verdicts as CSV or JSON "
+    "lines with criterion_id, passed (or verdict) and packet_id (or job_id, model and round)"
 )
 
 
@@ -73,33 +76,40 @@ class Problem:
     value: str | None
     code: str
     message: str
+    criterion_id: str | None = None  # what the row is about, where it can be read: for the reply to the grader
+    packet_id: str | None = None
 
 
 @dataclass(frozen=True)
 class RawRow:
     """One row as it stands in the file, under canonical column names; blank cells are None.
 
-    `row` is the sheet row in a workbook, the line in JSON Lines, else the row of the table, the first being
-    1.
+    `row` is the sheet row in a workbook, the line in JSON Lines, the task in a Label Studio export, else the row of
+    the table, the first being 1. `flags` are what the reader has noticed about it.
     """
 
     row: int
     values: Mapping[str, Cell]
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class VerdictFile:
     """A grader's file, read but not yet judged."""
 
-    form: str  # workbook, twin or long
+    form: str  # workbook, twin, long or label_studio
     # what stands above the table or in the hidden sheet, and about the file: guessed_encoding, ignored
     header: Mapping[str, Any]
     rows: tuple[RawRow, ...]
     problems: tuple[Problem, ...]
+    above: int = 0  # lines of a CSV file up to the column names: a spreadsheet shows row n of the table as n + above
 
 
-def read_verdict_file(path: Path) -> VerdictFile:
-    """Read a grader's file, whatever it is called; UserError for what is no verdict file at all."""
+def read_verdict_file(path: Path, people: Mapping[str, str] | None = None) -> VerdictFile:
+    """Read a grader's file, whatever it is called; UserError for what is no verdict file at all.
+
+    `people` are the graders' ids by the id or address under which an annotation tool knows them.
+    """
     data = _bytes(path)
     if data.startswith(b"PK"):
         if len(data) > _MAX_WORKBOOK:
@@ -109,7 +119,7 @@ def read_verdict_file(path: Path) -> VerdictFile:
         raise UserError(
             f"{path.name} is an old .xls file or protected by a password; save it as .xlsx without a password."
         )
-    return _read_text(data, path.name)
+    return _read_text(data, path.name, people or {})
 
 
 def _bytes(path: Path) -> bytes:
@@ -129,16 +139,50 @@ def _bytes(path: Path) -> bytes:
     return data
 
 
-def _read_text(data: bytes, name: str) -> VerdictFile:
+def _read_text(data: bytes, name: str, people: Mapping[str, str]) -> VerdictFile:
     text, guessed = delimited.decode(data, name)
     lines = delimited.physical_lines(text)
-    if delimited.looks_like_json_lines(lines):
-        return _from_json(lines, name, guessed)
+    found = delimited.json_array(text) if text.lstrip()[:1] == "[" else None
+    if found is None and delimited.looks_like_json_lines(lines):
+        found = list(delimited.json_records(lines))
+    if found is not None:
+        objects = [record for _, record in found if not isinstance(record, BadLine)]
+        if label_studio.is_export(objects):
+            return _from_label_studio(found, name, people, guessed)
+        return _from_json(found, name, guessed)
+    wide = _label_studio_columns(lines)
+    if wide:
+        return _from_label_studio(delimited.wide_records(lines, wide), name, people, guessed)
     return _from_csv(lines, name, guessed)
 
 
-def _no_json_verdicts(name: str) -> str:
-    return f"{name} holds JSON but no verdicts; {_EXPECTED}."
+def _no_json_verdicts(name: str, fields: Iterable[object] = ()) -> str:
+    tool = foreign.tool_of(fields)
+    return foreign.refusal(name, tool) if tool else f"{name} holds JSON but no verdicts, or is cut off; {_EXPECTED}."
+
+
+def _label_studio_columns(lines: Sequence[str]) -> str | None:
+    """The delimiter of a Label Studio CSV or TSV export, or None when the file is none."""
+    for delimiter in delimited.DELIMITERS:
+        head = {cell.strip().strip('"') for cell in (lines[0].split(delimiter) if lines else ())}
+        if {"annotation_id", "annotator"} <= head:
+            return delimiter
+    return None
+
+
+def _from_label_studio(
+    found: Iterable[tuple[int, dict[str, Any] | BadLine]], name: str, people: Mapping[str, str], guessed: bool
+) -> VerdictFile:
+    records, problems = [], []
+    for number, record in found:
+        if isinstance(record, BadLine):
+            problems.append(_bad_line(number, record))
+        else:
+            records.append(record)
+    export = label_studio.read_export(records, name, people)
+    problems += [Problem(*problem) for problem in export.problems]
+    header: dict[str, Any] = {"guessed_encoding": True} if guessed else {}
+    return VerdictFile("label_studio", header, tuple(RawRow(*row) for row in export.rows), tuple(problems))
 
 
 def canonical(label: Cell) -> str | None:
@@ -190,14 +234,14 @@ def _header_block(
     """The values above the table with their places: each stands to the right of its label."""
     found: dict[str, tuple[Cell, Place]] = {}
     for r, row in enumerate(rows):
-        label: str | None = None
+        label, at = "", 0
         for c, cell in enumerate(row):
             name = canonical(cell)
             if name in _ABOVE_TABLE:
-                label = name
-            elif label and (not _blank(cell) or (r, c) in formulas):  # a formula may have no value yet
-                found.setdefault(label, (cell, (r, c)))
-                label = None
+                label, at = name or "", c
+            elif label and c <= at + _LABEL_REACH and (not _blank(cell) or (r, c) in formulas):
+                found.setdefault(label, (cell, (r, c)))  # a formula may have no value yet
+                label = ""
     return found
 
 
@@ -212,7 +256,10 @@ def _from_sheets(sheets: Sequence[Sheet], name: str) -> VerdictFile:
         if table:
             break
     else:
-        raise UserError(f"{name} is a workbook without a table of verdicts; {_EXPECTED}.")
+        tool = foreign.tool_of(cell for sheet in sheets for row in sheet.rows[:1] for cell in row)
+        raise UserError(
+            foreign.refusal(name, tool) if tool else f"{name} is a workbook without a table of verdicts; {_EXPECTED}."
+        )
     header, problems = _sheet_header(sheet, table)
     for key, value in _meta(sheets).items():
         header.setdefault(key, value)
@@ -224,7 +271,8 @@ def _from_sheets(sheets: Sequence[Sheet], name: str) -> VerdictFile:
         problem = _cell_problem(sheet, table, r, merged)
         values = _values(sheet.rows[r], table.columns) if r < len(sheet.rows) else {}
         if problem:
-            problems.append(problem)
+            about = [None if values.get(c) is None else str(values[c]) for c in ("criterion_id", "packet_id")]
+            problems.append(replace(problem, criterion_id=about[0], packet_id=about[1]))
         elif any(value is not None for value in values.values()):
             rows.append(RawRow(r + 1, values))
     return VerdictFile("workbook", header, tuple(rows), tuple(problems))
@@ -292,7 +340,7 @@ def _formula(place: Place, column: str, value: Cell) -> Problem:
 def _from_csv(lines: Sequence[str], name: str, guessed: bool) -> VerdictFile:
     delimiter, table = _sniff(lines, name)
     form = "long" if {"packet_id", "job_id"} & set(table.columns.values()) else "twin"
-    found = delimited.records(lines, delimiter, _record_test(table))
+    found = delimited.records(lines, delimiter, record_test(table))
     above: list[delimited.Record] = []
     for record in found:
         if not isinstance(record, BadLine) and _names_columns(record):
@@ -302,18 +350,26 @@ def _from_csv(lines: Sequence[str], name: str, guessed: bool) -> VerdictFile:
     header |= {"guessed_encoding": True} if guessed else {}
     header |= {"ignored": table.ignored} if table.ignored else {}
     problems = [_bad_line(None, record) for record in above if isinstance(record, BadLine)]
-    rows = []
-    for number, record in enumerate(found, 1):
+    rows, bad = csv_rows(found, delimiter, table, form, 1)
+    return VerdictFile(form, header, tuple(rows), (*problems, *bad), len(above) + 1)
+
+
+def csv_rows(
+    found: Iterable[delimited.Record], delimiter: str, table: _Table, form: str, first: int
+) -> tuple[list[RawRow], list[Problem]]:
+    """The rows of a table in a CSV file, and the lines that cannot be read; `first` is the number of the first one."""
+    rows, problems = [], []
+    for number, record in enumerate(found, first):
         if not isinstance(record, BadLine) and any(cell.strip() for cell in record[table.width :]):
             record = BadLine(delimiter.join(record), "it has more cells than there are columns")
         if isinstance(record, BadLine):
             problems.append(_bad_line(number, record))
         elif any(cell.strip() for cell in record):
             rows.append(RawRow(number, _values(_cells(record, form), table.columns)))
-    return VerdictFile(form, header, tuple(rows), tuple(problems))
+    return rows, problems
 
 
-def _record_test(table: _Table) -> Callable[[Sequence[str]], bool]:
+def record_test(table: _Table) -> Callable[[Sequence[str]], bool]:
     """Whether a line that stands within a cell is really a row of the table or its column names."""
     place = {column: at for at, column in table.columns.items()}
     criterion, passed = place["criterion_id"], place["passed"]
@@ -326,6 +382,17 @@ def _record_test(table: _Table) -> Callable[[Sequence[str]], bool]:
         return bool(is_row) or _names_columns(cells)
 
     return is_record
+
+
+def long_table(lines: Sequence[str], name: str) -> tuple[str, _Table] | None:
+    """The delimiter of a CSV file in the long form and its line of column names; None for other forms.
+
+    Raises UserError where there is no such line.
+    """
+    if _label_studio_columns(lines):
+        return None
+    delimiter, table = _sniff(lines, name)
+    return (delimiter, table) if {"packet_id", "job_id"} & set(table.columns.values()) else None
 
 
 def _cells(record: delimited.Record, form: str) -> list[Cell]:
@@ -345,6 +412,9 @@ def _sniff(lines: Sequence[str], name: str) -> tuple[str, _Table]:
             found.append((len(table.columns), delimiter, table))
     if not found and "".join(head[:9]).lstrip()[:1] in ("[", "{"):
         raise UserError(_no_json_verdicts(name))
+    tool = foreign.tool_of(cell for d in delimited.DELIMITERS for cell in head[0].split(d)) if head else None
+    if not found and tool:
+        raise UserError(foreign.refusal(name, tool))
     if not found:
         raise UserError(f"{name} has no line of column names for verdicts; {_EXPECTED}.")
     _, delimiter, table = max(found, key=lambda entry: entry[0])
@@ -360,21 +430,26 @@ def _bad_line(number: int | None, bad: BadLine) -> Problem:
 # --- JSON Lines ------------------
 
 
-def _from_json(lines: Sequence[str], name: str, guessed: bool) -> VerdictFile:
+def _from_json(found: Sequence[tuple[int, dict[str, Any] | BadLine]], name: str, guessed: bool) -> VerdictFile:
+    rows, problems = json_rows(found)
+    if not {"criterion_id", "passed"} <= {column for row in rows for column in row.values}:
+        fields = [field for _, record in found if isinstance(record, dict) for field in record]
+        raise UserError(_no_json_verdicts(name, fields))
+    header: dict[str, Any] = {"guessed_encoding": True} if guessed else {}
+    return VerdictFile("long", header, tuple(rows), tuple(problems))
+
+
+def json_rows(found: Iterable[tuple[int, dict[str, Any] | BadLine]]) -> tuple[list[RawRow], list[Problem]]:
+    """The rows of JSON objects with their numbers, and those that cannot be read."""
     rows: list[RawRow] = []
     problems: list[Problem] = []
-    columns: set[str] = set()
-    for number, record in delimited.json_records(lines):
+    for number, record in found:
         values = record if isinstance(record, BadLine) else _json_values(record)
         if isinstance(values, BadLine):
             problems.append(_bad_line(number, values))
         else:
-            columns |= values.keys()
             rows.append(RawRow(number, values))
-    if not {"criterion_id", "passed"} <= columns:
-        raise UserError(_no_json_verdicts(name))
-    header: dict[str, Any] = {"guessed_encoding": True} if guessed else {}
-    return VerdictFile("long", header, tuple(rows), tuple(problems))
+    return rows, problems
 
 
 def _json_values(record: Mapping[str, Any]) -> dict[str, Cell] | BadLine:

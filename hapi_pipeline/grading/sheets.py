@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -19,10 +19,13 @@ from xml.etree import ElementTree
 from hapi_pipeline.grading.text import clean
 from hapi_pipeline.settings import UserError
 
-MAX_UNZIPPED = 100 * 1024 * 1024  # bytes
+MAX_UNZIPPED = 100 * 1024 * 1024  # bytes, pictures that somebody has pasted in included
+_MAX_XML = 40 * 1024 * 1024  # bytes of all parts that are parsed
 MAX_RATIO = 200
 _MAX_ENTRIES = 2_000
-_MAX_CELLS = 4_000_000  # rows × columns up to the last used cell: readers keep the empty ones too
+_MAX_CELLS = 4_000_000  # rows × columns up to the last used cell, of all sheets: readers keep the empty ones too
+_MAX_FILLED = 200_000  # cells of an .ods sheet that hold something, repeated ones counted as often as they are repeated
+_MAX_SHEETS = 200
 _MAX_STRING = 400_000  # bytes of one shared string with its markup; Excel allows 32,767 characters
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink further, whatever the directory of the archive claims
 _DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, OSError, ValueError, IndexError)
@@ -71,6 +74,8 @@ def _refuse_bombs(archive: zipfile.ZipFile, size: int, name: str) -> None:
     squeezed = any(e.file_size > MAX_RATIO * max(e.compress_size, 1) for e in large)
     if total > MAX_UNZIPPED or squeezed or len(entries) > _MAX_ENTRIES:
         raise UserError(f"{name} would unpack to an unreasonable size; no packet workbook is that large.")
+    if sum(e.file_size for e in entries if e.filename.endswith((".xml", ".rels"))) > _MAX_XML:
+        raise UserError(f"{name} holds more text than any packet workbook; delete what is not yours and save again.")
     if size * _DEFLATE_LIMIT > MAX_UNZIPPED:
         # the directory may lie: reading stops at the size it claims and then fails the checksum
         for entry in entries:
@@ -81,18 +86,31 @@ def _refuse_bombs(archive: zipfile.ZipFile, size: int, name: str) -> None:
 
 # --- xlsx ------------------
 
-_REFERENCE = re.compile(rb'\br="([A-Z]{1,3})(\d{1,7})"')
-_ROW = re.compile(rb'<(?:\w+:)?row\b[^>]*?\br="(\d{1,7})"')
+# either quotation mark, and blanks around the sign: XML allows them, and a bomb would use them
+_REFERENCE = re.compile(rb"""\br\s*=\s*["']\$?([A-Za-z]{1,3})\$?(\d{1,7})["']""")
+_ROW = re.compile(rb"""<(?:\w+:)?row\b[^<>]*?\br\s*=\s*["'](\d{1,7})["']""")
+_ROW_START = re.compile(rb"<(?:\w+:)?row[\s/>]")
+_CELL = re.compile(rb"<(?:\w+:)?c[\s/>]")
 _SUSPICIOUS = re.compile(rb"<(?:\w+:)?(?:f|mergeCell)[\s/>]")
+_DECLARED = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
 def _xlsx(archive: zipfile.ZipFile, data: bytes, name: str) -> list[Sheet]:
     from python_calamine import CalamineError, CalamineWorkbook
 
+    for common in ("xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/sharedStrings.xml", "xl/styles.xml"):
+        if common in archive.namelist():
+            _refuse_strange_xml(archive.read(common), name)
     parts = _sheet_parts(archive)
+    if len(parts) > _MAX_SHEETS:
+        raise UserError(f"{name} has {len(parts):,} sheets; send the packet's workbook alone.")
+    area = 0
     for part in parts.values():
-        _refuse_vastness(part, name)
+        _refuse_strange_xml(part, name)
+        area += _area(part)
+        if area > _MAX_CELLS:
+            raise UserError(_too_wide(name))
     _refuse_long_strings(archive, name)
     try:
         book = CalamineWorkbook.from_filelike(io.BytesIO(data))
@@ -130,13 +148,21 @@ def _strict_relation(element: ElementTree.Element) -> str | None:
     return next((value for key, value in element.attrib.items() if _local(key) == "id" and "}" in key), None)
 
 
-def _refuse_vastness(part: bytes, name: str) -> None:
-    rows = [int(r) for r in _ROW.findall(part)]
-    columns = {c for c, _ in _REFERENCE.findall(part)}
-    refs = max((int(r) for _, r in _REFERENCE.findall(part)), default=0)
-    widest = max((_column_number(c.decode()) for c in columns), default=0)
-    if max(max(rows, default=0), refs) * widest > _MAX_CELLS:
-        raise UserError(_too_wide(name))
+def _refuse_strange_xml(part: bytes, name: str) -> None:
+    """No spreadsheet program writes these, and what is measured below is measured in UTF-8."""
+    if _DECLARED.search(part) or part[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in part[:200]:
+        raise UserError(_damaged(name))
+
+
+def _area(part: bytes) -> int:
+    """The cells that a reader will make of a sheet: up to the last row and column that it claims to use."""
+    named = _REFERENCE.findall(part)
+    rows = max(map(int, {*_ROW.findall(part), *(row for _, row in named)}), default=0)
+    widest = max((_column_number(c.decode().upper()) for c in {column for column, _ in named}), default=0)
+    cells = sum(1 for _ in _CELL.finditer(part))
+    if cells > len(named):  # cells without a reference stand beside the one before
+        widest = max(widest, *(sum(1 for _ in _CELL.finditer(row)) for row in _ROW_START.split(part)))
+    return max(rows * widest, cells)
 
 
 def _refuse_long_strings(archive: zipfile.ZipFile, name: str) -> None:
@@ -151,8 +177,12 @@ def _oddities(part: bytes) -> tuple[frozenset[Place], tuple[tuple[Place, Place],
     formulas: set[Place] = set()
     merged: list[tuple[Place, Place]] = []
     row = column = -1
-    for _, element in ElementTree.iterparse(io.BytesIO(part), ("start",)):  # noqa: S314 (size bounded above)
+    for event, element in ElementTree.iterparse(io.BytesIO(part), ("start", "end")):  # noqa: S314 (bounded above)
         tag = _local(element.tag)
+        if event == "end":
+            if tag == "row":
+                element.clear()
+            continue
         if tag == "row":
             row, column = int(element.get("r", row + 2)) - 1, -1
         elif tag == "c":
@@ -210,37 +240,43 @@ def _value(value: Any) -> Cell:
 
 
 def _ods(archive: zipfile.ZipFile, name: str) -> list[Sheet]:
-    root = ElementTree.fromstring(archive.read("content.xml"))  # noqa: S314 (size bounded above)
-    return [_ods_sheet(table, name) for table in root.iter() if _local(table.tag) == "table"]
+    content = archive.read("content.xml")
+    _refuse_strange_xml(content, name)
+    sheets: list[_OdsSheet] = []
+    room = _MAX_CELLS
+    for event, element in ElementTree.iterparse(io.BytesIO(content), ("start", "end")):  # noqa: S314 (bounded above)
+        tag = _local(element.tag)
+        if event == "start" and tag == "table":
+            sheets.append(_OdsSheet(_attribute(element, "name") or ""))
+            if len(sheets) > _MAX_SHEETS:
+                raise UserError(f"{name} has more than {_MAX_SHEETS} sheets; send the packet's workbook alone.")
+        elif event == "end" and tag == "table-row" and sheets:
+            sheets[-1].add(element, room, name)
+            element.clear()
+        elif event == "end" and tag == "table" and sheets:
+            room -= sheets[-1].area
+            if room < 0:
+                raise UserError(_too_wide(name))
+            element.clear()
+    return [sheet.read() for sheet in sheets]
 
 
-def _ods_sheet(table: ElementTree.Element, name: str) -> Sheet:
-    cells: dict[Place, Cell] = {}
-    formulas: set[Place] = set()
-    merged: list[tuple[Place, Place]] = []
-    for place, cell in _ods_cells(table, name):
-        cells[place] = _ods_value(cell)
-        if _attribute(cell, "formula"):
-            formulas.add(place)
-        down, across = _count(cell, "number-rows-spanned"), _count(cell, "number-columns-spanned")
-        if down > 1 or across > 1:
-            merged.append((place, (place[0] + down - 1, place[1] + across - 1)))
-        if len(cells) > _MAX_CELLS:
-            raise UserError(_too_wide(name))
-    height = 1 + max((r for r, _ in cells), default=-1)
-    width = 1 + max((c for _, c in cells), default=-1)
-    if height * width > _MAX_CELLS:
-        raise UserError(_too_wide(name))
-    rows = [[cells.get((r, c)) for c in range(width)] for r in range(height)]
-    return Sheet(_attribute(table, "name") or "", rows, frozenset(formulas), tuple(merged))
+class _OdsSheet:
+    """The cells of a sheet that hold something, taken in row by row."""
 
+    def __init__(self, name: str):
+        self.name, self.row = name, 0
+        self.cells: dict[Place, Cell] = {}
+        self.formulas: set[Place] = set()
+        self.merged: list[tuple[Place, Place]] = []
+        self.height = self.width = 0
 
-def _ods_cells(table: ElementTree.Element, name: str) -> Iterator[tuple[Place, ElementTree.Element]]:
-    """The cells that hold something, each as often as the file says that it is repeated."""
-    row = 0
-    for line in table.iter():
-        if _local(line.tag) != "table-row":
-            continue
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    def add(self, line: ElementTree.Element, room: int, name: str) -> None:
+        """One row, as often as the file says that it is repeated; UserError when that is beyond all reason."""
         lines = _count(line, "number-rows-repeated")
         column = 0
         for cell in line:
@@ -248,12 +284,24 @@ def _ods_cells(table: ElementTree.Element, name: str) -> Iterator[tuple[Place, E
                 continue
             times = _count(cell, "number-columns-repeated")
             if _attribute(cell, "value-type") or _attribute(cell, "formula") or len(cell):
-                if times * lines > _MAX_CELLS:
+                self.height, self.width = max(self.height, self.row + lines), max(self.width, column + times)
+                if times * lines + len(self.cells) > _MAX_FILLED or self.area > room:
                     raise UserError(_too_wide(name))
-                for place in ((row + r, column + c) for r in range(lines) for c in range(times)):
-                    yield place, cell
+                self._put([(self.row + r, column + c) for r in range(lines) for c in range(times)], cell)
             column += times
-        row += lines
+        self.row += lines
+
+    def _put(self, places: Sequence[Place], cell: ElementTree.Element) -> None:
+        self.cells |= dict.fromkeys(places, _ods_value(cell))
+        if _attribute(cell, "formula"):
+            self.formulas.update(places)
+        down, across = _count(cell, "number-rows-spanned"), _count(cell, "number-columns-spanned")
+        if down > 1 or across > 1:
+            self.merged += [(place, (place[0] + down - 1, place[1] + across - 1)) for place in places]
+
+    def read(self) -> Sheet:
+        rows = [[self.cells.get((r, c)) for c in range(self.width)] for r in range(self.height)]
+        return Sheet(self.name, rows, frozenset(self.formulas), tuple(self.merged))
 
 
 def _ods_value(cell: ElementTree.Element) -> Cell:
