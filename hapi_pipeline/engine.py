@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,17 +111,19 @@ def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
     from sqlglot import exp
     from sqlglot.lineage import lineage
     from sqlglot.optimizer.qualify import qualify
+    from sqlglot.optimizer.scope import build_scope
 
     made = query(name)
     schema = {t: {c.name: "TEXT" for c in TABLES[t].columns} for t in made.inputs if t in TABLES}
     schema |= {relation: dict.fromkeys(columns, "TEXT") for relation, columns in CONSTANT_RELATIONS.items()}
     tree = qualify(sqlglot.parse_one(made.sql, read="duckdb"), schema=schema, dialect="duckdb")
+    scope = build_scope(tree)  # given, for lineage would qualify the whole query anew for every column
     found: dict[str, list[tuple[str, str]]] = {}
     for column in TABLES[name].names:
         if column not in tree.named_selects:
             continue
         sources = set()
-        for node in lineage(column, tree, schema=schema, dialect="duckdb").walk():
+        for node in lineage(column, tree, schema, dialect="duckdb", scope=scope, trim_selects=False).walk():
             if not node.downstream and isinstance(node.expression, exp.Table) and node.expression.name in TABLES:
                 sources.add((node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')))
         found[column] = sorted(sources)
@@ -129,7 +131,7 @@ def derive_column_lineage(name: str) -> dict[str, list[tuple[str, str]]]:
 
 
 CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {
-    "round_paths": ("round", "step", "step_position", "after"),
+    "round_paths": ("round", "step", "step_position", "after", "arm"),
     "registered_models": ("model", "training_cutoff"),
     "rules_alone": ("position", "rule", "category", "n_alone"),
 }
@@ -176,7 +178,12 @@ def open_tables(
     for name, keys in scopes.items():
         files = lake.files(name, keys)
         if files:
-            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM {parquet(files)}')  # noqa: S608
+            found = parquet(files)
+            there = {c[0] for c in connection.execute(f"SELECT * FROM {found} LIMIT 0").description}  # noqa: S608
+            # what an earlier version wrote without a column that is declared today is read with nulls in it
+            lacking = [c for c in TABLES[name].columns if c.name not in there]
+            added = "".join(f', NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in lacking)
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT *{added} FROM {found}')  # noqa: S608
         else:
             columns = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in TABLES[name].columns)
             connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} WHERE false')
@@ -279,9 +286,10 @@ def _own_keys(table: str, scope: Mapping[str, str]) -> dict[str, str]:
     return {p: scope[p] for p in declared.partitions if p in scope and not (declared.ledger and p == "cohort")}
 
 
-def read_only_query(lake: Lake, sql: str) -> pa.Table:
+def read_only_query(lake: Lake, sql: str, tables: Collection[str] = tuple(TABLES)) -> pa.Table:
     """Answer a user's SELECT over every table of the lake, with no way to write or to read anything else.
 
+    Where `tables` are named, it is over these only.
     Raises UserError for anything but one SELECT, and for SQL that DuckDB refuses.
     """
     import duckdb
@@ -296,10 +304,12 @@ def read_only_query(lake: Lake, sql: str) -> pa.Table:
             raise UserError("Only a single SELECT can be asked; the lake is never changed by a query.")
         root = lake.root.resolve()
         try:
-            open_tables(connection, Lake(root), list(TABLES))
+            open_tables(connection, Lake(root), list(tables))
         except duckdb.Error as error:
             raise UserError(f"A table cannot be read; `hapi refresh` remakes it: {_first_line(error)}") from error
-        connection.execute(f"SET allowed_directories = [{quoted(root)}]")
+        # ledgers that are links, as in the lake of a day: DuckDB looks at where they lead
+        linked = [p.resolve() for p in root.iterdir() if p.is_symlink()] if root.is_dir() else []
+        connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, [root, *linked]))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:

@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hapi_pipeline import engine
+from hapi_pipeline import __version__, engine
 from hapi_pipeline.agents.ledger import AttemptLedger, Result, newest_of
 from hapi_pipeline.agents.tasks import Feedback, Job, Task
-from hapi_pipeline.grading.packets import Criterion, PacketSpec, packet_id_for, write_packet
+from hapi_pipeline.grading.mentions import names_of
+from hapi_pipeline.grading.packets import Criterion, Made, PacketSpec, make_packet, packet_id_for
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.naming import digest
 from hapi_pipeline.parallel import spread
 from hapi_pipeline.registry import AgentLimits, Benchmark, Model
 from hapi_pipeline.rounds import ROUND, Round
@@ -78,7 +80,8 @@ def tasks_of(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark
 def due_tasks(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark) -> list[Task]:
     """What is due in a cell, by whomever it is attempted.
 
-    In the first round that is every job; later it is every job whose attempt before is graded and not complete.
+    In the first round that is every job; later it is every job whose attempt before is graded and not complete. Of
+    several samples it is the first that later rounds follow.
     """
     if cell.round.name not in benchmark.rounds:
         return []
@@ -92,7 +95,10 @@ def due_tasks(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmar
     failed = {
         o["attempt_id"]: o["job_id"]
         for o in outcomes_of(lake, before)
-        if o["outcome"] == "graded" and o[benchmark.completion_rule] is False and o["job_id"] in jobs
+        if o["sample"] == 1
+        and o["outcome"] == "graded"
+        and o[benchmark.completion_rule] is False
+        and o["job_id"] in jobs
     }
     results = {r.attempt_id: r for r in ledger.results(cell.model.key, before.round.name)}
     feedback = feedback_of(lake, before) if cell.round.feedback else {}
@@ -148,21 +154,43 @@ def feedback_of(lake: Lake, cell: Cell) -> dict[str, Feedback]:
     }
 
 
+def attempts_fingerprint(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmark) -> str:
+    """Changes with anything that decides what is to be attempted in a cell, or with the attempts that it has."""
+    states = [lake.state(table, cell.keys) for table in ("benchmark_jobs", "job_posts", "rubrics")]
+    if cell.round.after:
+        before = {**cell.keys, "round": cell.round.after}
+        states += [lake.state(table, before) for table in ("attempts", "verdicts")]
+    made = sorted(r.attempt_id for r in ledger.results(cell.model.key, cell.round.name))
+    return digest(__version__, repr(benchmark), repr(cell.model), *states, *made, length=32)
+
+
+def attempts_of_cell(
+    lake: Lake, ledger: AttemptLedger, cell: Cell, due: Sequence[Task], limits: AgentLimits
+) -> tuple[list[dict[str, Any]], bool]:
+    """Rows of the table `attempts` for a cell where these tasks are due, and whether nothing of it is missing."""
+    jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
+    current = current_attempts(ledger, due, limits)
+    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name), current, jobs)
+    return rows, cell.model.retired or all(task.job.job_id in current for task in due)
+
+
 def attempt_rows(
     cell: Cell, results: Iterable[Result], current: Mapping[str, str], job_ids: frozenset[str]
 ) -> list[dict[str, Any]]:
     """Rows of the table `attempts`: every attempt at the month's jobs, superseded ones included.
 
     `current` names the attempt that answers today's question for a job; where there is none, the newest one counts.
+    Every further sample has a current attempt of its own, its newest.
     """
-    by_job: dict[str, list[Result]] = defaultdict(list)
+    by_sample: dict[tuple[str, int], list[Result]] = defaultdict(list)
     for result in results:
         if result.job_id in job_ids:
-            by_job[result.job_id].append(result)
+            by_sample[result.job_id, result.sample].append(result)
     rows = []
-    for job_id, found in by_job.items():
+    for (job_id, sample), found in by_sample.items():
         newest = newest_of(found).attempt_id
-        rows += [_attempt_row(cell, r, r.attempt_id == current.get(job_id, newest)) for r in found]
+        counts = current.get(job_id, newest) if sample == 1 else newest
+        rows += [_attempt_row(cell, r, r.attempt_id == counts) for r in found]
     return rows
 
 
@@ -176,6 +204,7 @@ def _attempt_row(cell: Cell, result: Result, is_current: bool) -> dict[str, Any]
         "job_id",
         "turn",
         "arm",
+        "sample",
         "try_number",
         "status",
         "finish_reason",
@@ -225,25 +254,26 @@ def packet_specs(lake: Lake, cell: Cell, results: Mapping[str, Result]) -> dict[
                 rubric_version=version,
                 deliverables=tuple(result.folder / "deliverables" / d.path for d in result.deliverables),
                 attachments=job.attachments,
+                makers=names_of(cell.model.name, cell.model.litellm, cell.model.pool.name),
             )
     return specs
 
 
-def write_packets(specs: Sequence[PacketSpec], folder: Path) -> Iterator[str]:
-    """Write packets below `folder`, each whole or not at all; the SHA-256 of each. One that is there is left alone."""
+def write_packets(specs: Sequence[PacketSpec], folder: Path) -> Iterator[Made]:
+    """Write packets below `folder`, each whole or not at all. One that is there is left alone."""
     return spread(partial(_write_packet, folder), specs)
 
 
-def _write_packet(folder: Path, spec: PacketSpec) -> str:
-    return write_packet(spec, folder / spec.packet_id)
+def _write_packet(folder: Path, spec: PacketSpec) -> Made:
+    return make_packet(spec, folder / spec.packet_id)
 
 
 def packet_rows(
-    lake: Lake, cell: Cell, specs: Mapping[str, PacketSpec], shas: Mapping[str, str], now: datetime
+    lake: Lake, cell: Cell, specs: Mapping[str, PacketSpec], made: Mapping[str, Made], now: datetime
 ) -> list[dict[str, Any]]:
     """Rows of the table `packets`; a packet that has not changed keeps the time at which it was first issued.
 
-    `shas` gives the SHA-256 of each packet by its id.
+    `made` gives what is known of each packet by its id.
     """
     issued = {(p["packet_id"], p["packet_sha256"]): p["issued_at"] for p in lake.read("packets", cell.keys).to_pylist()}
     attempts = {a["attempt_id"]: a for a in lake.read("attempts", cell.keys).to_pylist()}
@@ -254,9 +284,10 @@ def packet_rows(
             "packet_id": spec.packet_id,
             "rubric_version": spec.rubric_version,
             "n_criteria": len(spec.criteria),
-            "packet_sha256": shas[spec.packet_id],
+            "packet_sha256": made[spec.packet_id].sha256,
             "folder": f"packets/{spec.packet_id}",
-            "issued_at": issued.get((spec.packet_id, shas[spec.packet_id]), now),
+            "issued_at": issued.get((spec.packet_id, made[spec.packet_id].sha256), now),
+            "flags": list(made[spec.packet_id].flags),
         }
         for attempt_id, spec in specs.items()
     ]
@@ -299,7 +330,7 @@ def _answers(ledger: AttemptLedger, tasks: Sequence[Task], limits: AgentLimits) 
     follow_ups: dict[tuple[str, str | None], Result] = {}
     for model_key, round_name in {(t.model.key, t.round) for t in tasks if t.previous is not None}:
         for result in sorted(ledger.results(model_key, round_name), key=lambda r: (r.finished_at, r.attempt_id)):
-            if result.status == "done":
+            if result.status == "done" and result.sample == 1:
                 follow_ups[result.round, result.previous_attempt_id] = result
     return [
         ledger.find(task, limits) or (follow_ups.get((task.round, task.previous.attempt_id)) if task.previous else None)

@@ -6,95 +6,28 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from hapi_pipeline.assets.factory import sql_asset, table_asset
+from hapi_pipeline.assets.factory import table_asset
 from hapi_pipeline.audit import estimates as audit
 from hapi_pipeline.audit.report import markdown
-from hapi_pipeline.curation import duplicates, funnel
-from hapi_pipeline.curation.pii_findings import attachments_state, detector_version, pii_findings
-from hapi_pipeline.curation.rules import (
-    CHAIN,
-    ON_ONE_POST,
-    judged_tables,
-    kept,
-    rejections,
-    rules_digest,
-)
-from hapi_pipeline.engine import query
+from hapi_pipeline.curation import funnel
+from hapi_pipeline.curation.rules import CHAIN
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.parameters import query_parameters
+from hapi_pipeline.recipes import recipes
 
 
 def curation_assets(first: str) -> list[dg.AssetsDefinition]:
     """The chain from job_posts to benchmark_jobs, with what was left out and why."""
-    chain = [
-        sql_asset(
-            rule,
-            first,
-            lambda hapi, made, scope: kept(
-                hapi.lake, made.name, scope, query_parameters(hapi.registry.benchmark, dict(scope))
-            ),
-        )
-        for rule in CHAIN
-    ]
+    made = recipes()
+    python, both = ("python", "parquet"), ("duckdb", "python", "parquet")
     return [
-        *chain,
-        table_asset(
-            "pii_findings",
-            ["job_posts"],
-            lambda hapi, scope: pii_findings(hapi.lake, scope),
-            first,
-            kinds={"python", "parquet"},
-            version=detector_version,
-            outside=attachments_state,
-        ),
-        table_asset(
-            "job_signatures",
-            ["curated_jobs"],
-            lambda hapi, scope: duplicates.job_signatures(hapi.lake, scope),
-            first,
-            kinds={"python", "parquet"},
-            version=lambda: duplicates.METHOD_VERSION,
-        ),
-        table_asset(
-            "job_clusters",
-            ["curated_jobs", "job_clusters", "job_signatures"],
-            lambda hapi, scope: duplicates.job_clusters(hapi.lake, scope, hapi.registry.benchmark.duplicates),
-            first,
-            kinds={"duckdb", "python", "parquet"},
-            version=lambda: duplicates.METHOD_VERSION,
-            looks_back=True,
-        ),
-        table_asset(
-            "rejected_jobs",
-            judged_tables(),
-            lambda hapi, scope: rejections(hapi.lake, scope, query_parameters(hapi.registry.benchmark, dict(scope))),
-            first,
-            kinds={"duckdb", "parquet"},
-            version=rules_digest,
-        ),
-        table_asset(
-            "funnel_by_category",
-            # those that its SQL names, and what the rules say of all posts depends on
-            sorted({*query("funnel_by_category").inputs, *judged_tables(ON_ONE_POST)} - {"rules_alone"}),
-            lambda hapi, scope: funnel.funnel_by_category(
-                hapi.lake, scope, query_parameters(hapi.registry.benchmark, dict(scope))
-            ),
-            first,
-            kinds={"duckdb", "parquet"},
-            made=query("funnel_by_category"),
-            version=rules_digest,
-            shown=funnel_of_categories,
-        ),
-        sql_asset("curation_funnel", first, shown=funnel_in_pictures),
-        table_asset(
-            "curation_audit",
-            audit.INPUTS,
-            lambda hapi, scope: audit.curation_audit(hapi.lake, scope, hapi.registry.benchmark.version),
-            first,
-            kinds={"duckdb", "python", "parquet"},
-            version=lambda: audit.METHOD_VERSION,
-            shown=audit_in_a_table,
-        ),
+        *(table_asset(made[rule], first) for rule in CHAIN),
+        table_asset(made["pii_findings"], first, kinds=python),
+        table_asset(made["job_signatures"], first, kinds=python),
+        table_asset(made["job_clusters"], first, kinds=both),
+        table_asset(made["rejected_jobs"], first),
+        table_asset(made["funnel_by_category"], first, shown=funnel_of_categories),
+        table_asset(made["curation_funnel"], first, shown=funnel_in_pictures),
+        table_asset(made["curation_audit"], first, kinds=both, shown=audit_in_a_table),
     ]
 
 

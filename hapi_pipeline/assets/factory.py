@@ -1,30 +1,23 @@
-"""Makes an asset for a table: reads nothing itself, calls one builder per partition, writes, reports.
+"""Makes an asset for a table: reads nothing itself, follows its recipe partition by partition, writes, reports.
 
-What belongs here: how a table becomes an asset (metadata, partitions, fingerprints). What does not: what is in it.
+What belongs here: how a table becomes an asset (metadata, partitions). What does not: what is in it (recipes.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
-from hapi_pipeline import __version__
-from hapi_pipeline.curation.duplicates import months_before
-from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, query, run
+from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, query
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.naming import digest
 from hapi_pipeline.parallel import in_threads
-from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.partitions import cells, cohorts, scope_of
+from hapi_pipeline.recipes import Recipe
 from hapi_pipeline.registry import MOST_MONTHS_BACK
 from hapi_pipeline.resources import HapiHome
-from hapi_pipeline.results import COMPUTED
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import shipped
 from hapi_pipeline.tables import TABLES, Table
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 OWNERS = ["team:hapi"]
 AT_ONCE = 2
@@ -33,12 +26,8 @@ _ON_MANY_POSTS = ("job_posts", "rejected_jobs", "funnel_by_category", "curated_j
 ROUND_TABLES = ("attempts", "packets", "verdicts")
 """Tables that several assets write, one for each round."""
 
-Rows = Union["pa.Table", Iterable["pa.RecordBatch"]]
-Builder = Callable[[HapiHome, Mapping[str, str]], Rows]
-SqlBuilder = Callable[[HapiHome, Query, Mapping[str, str]], Rows]
 Shown = Callable[[Lake, Mapping[str, str]], Mapping[str, Any]]
 """Pictures and tables of a partition for the UI: its metadata besides the figures."""
-Outside = Callable[[Lake, Mapping[str, str]], str]
 
 
 def asset_keys(table: str) -> list[dg.AssetKey]:
@@ -108,33 +97,19 @@ def definition_metadata(table: Table, made: Query | None) -> dict[str, Any]:
 
 
 def table_asset(
-    name: str,
-    inputs: Sequence[str],
-    build: Builder,
-    first: str,
-    *,
-    kinds: set[str],
-    made: Query | None = None,
-    version: Callable[[], str] = str,
-    shown: Shown | None = None,
-    looks_back: bool = False,
-    outside: Outside | None = None,
+    recipe: Recipe, first: str, *, kinds: Collection[str] = ("duckdb", "parquet"), shown: Shown | None = None
 ) -> dg.AssetsDefinition:
-    """The asset of one table, remade partition by partition with `build` where its inputs have changed.
-
-    One that `looks_back` is made of the months before as well, as many as the benchmark's duplicates.months_back.
-    `version` names the code outside the SQL that the rows depend on, `outside` what they are made from besides tables,
-    partition by partition: another version or another answer remakes them.
-    """
-    table = TABLES[name]
+    """The asset of one table, remade partition by partition by its recipe where what it is made from has changed."""
+    table = TABLES[recipe.name]
+    made = query(recipe.name) if (shipped("sql") / f"{recipe.name}.sql").exists() else None
 
     @dg.asset(
-        key=[name],
-        deps=dependencies(table, inputs, looks_back),
+        key=[recipe.name],
+        deps=dependencies(table, recipe.inputs, recipe.looks_back),
         partitions_def=partitions_of(table, first),
         backfill_policy=dg.BackfillPolicy.single_run() if partitions_of(table, first) else None,
         group_name=table.group,
-        kinds=kinds,
+        kinds=set(kinds),
         owners=OWNERS,
         description=table.meaning,
         metadata=definition_metadata(table, made),
@@ -142,8 +117,7 @@ def table_asset(
     )
     def materialize(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
         scopes = [scope_of(key, table.partitions) for key in partition_keys(context)]
-        months_back = hapi.registry.benchmark.duplicates.months_back if looks_back else 0
-        return write_partitions(context, hapi, table, inputs, scopes, build, version(), shown, months_back, outside)
+        return write_partitions(context, hapi, recipe, scopes, shown)
 
     return materialize
 
@@ -153,56 +127,22 @@ def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
     return list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else [""]
 
 
-def sql_asset(
-    name: str, first: str, build: SqlBuilder | None = None, shown: Shown | None = None
-) -> dg.AssetsDefinition:
-    """The asset of a table that `sql/<name>.sql` makes; its dependencies are the tables that the SQL names."""
-    made = query(name)
-    chosen = build or run_sql
-    inputs = [i for i in made.inputs if i in TABLES]
-    return table_asset(
-        name,
-        inputs,
-        lambda hapi, scope: chosen(hapi, made, scope),
-        first,
-        kinds={"duckdb", "parquet"},
-        made=made,
-        shown=shown,
-    )
-
-
-def run_sql(hapi: HapiHome, made: Query, scope: Mapping[str, str]) -> "pa.Table":
-    """The rows of a query for one partition."""
-    registry = hapi.registry
-    parameters = query_parameters(registry.benchmark, dict(scope))
-    return run(hapi.lake, made, scope, parameters, constant_relations(registry.benchmark, registry.models))
-
-
 def write_partitions(
     context: dg.AssetExecutionContext,
     hapi: HapiHome,
-    table: Table,
-    inputs: Sequence[str],
+    recipe: Recipe,
     scopes: Sequence[Mapping[str, str]],
-    build: Builder,
-    version: str = "",
     shown: Shown | None = None,
-    months_back: int = 0,
-    outside: Outside | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
-    lake, total, remade = hapi.lake, 0, 0
-    settings = settings_of(hapi, version)
-    if reads_models(table.name):
-        settings += repr([(m.name, m.training_cutoff) for m in hapi.registry.models])
+    lake, registry, table, total, remade = hapi.lake, hapi.registry, TABLES[recipe.name], 0, 0
 
     def bring_up_to_date(scope: Mapping[str, str]) -> tuple[int, bool]:
         """How many rows the partition has, and whether they are others than before."""
-        seen = settings + (outside(lake, scope) if outside else "")
-        fingerprint = inputs_fingerprint(lake, table.name, inputs, scope, seen, months_back)
+        fingerprint = recipe.fingerprint(lake, registry, scope)
         if lake.inputs(table.name, scope) == fingerprint:
             return row_count(lake, table.name, scope), False
-        written = lake.write(table.name, build(hapi, scope), scope, fingerprint)
+        written = lake.write(table.name, recipe.build(lake, registry, scope), scope, fingerprint)
         return written.rows, written.changed
 
     at_once = AT_ONCE if table.name in _ON_MANY_POSTS else 1
@@ -239,6 +179,38 @@ _FIGURES = {
         UNION ALL SELECT 'n_audited_' || rule, n_audited FROM curation_audit
     """,
     "rejected_jobs": "SELECT code, count(*) FROM rejected_jobs GROUP BY code",
+    # within a month and model, of pass and fail by two graders or more: Krippendorff's alpha and raw agreement
+    "grades": """
+        WITH said AS (
+            SELECT attempt_id, unnest(passes) AS criterion_id, 1 AS said FROM grades
+            UNION ALL SELECT attempt_id, unnest(fails), 0 FROM grades
+        ),
+        units AS (
+            SELECT count(*) AS m, sum(said) AS c1, count(*) - sum(said) AS c0 FROM said
+            GROUP BY attempt_id, criterion_id HAVING count(*) > 1
+        ),
+        sums AS (
+            SELECT count(*) AS n_units, sum(m) AS n, sum(c1) AS n1, sum(c0) AS n0,
+                sum((m * m - c1 * c1 - c0 * c0) / (m - 1)) AS apart,
+                avg((c1 * (c1 - 1) + c0 * (c0 - 1)) / (m * (m - 1))) AS raw
+            FROM units
+        )
+        SELECT 'agreement_alpha', round(1 - (n - 1) * apart / nullif(2 * n1 * n0, 0), 4)::DOUBLE FROM sums
+        UNION ALL SELECT 'agreement_raw', round(raw, 4)::DOUBLE FROM sums
+        UNION ALL SELECT 'n_units_doubly_graded', nullif(n_units, 0)::DOUBLE FROM sums
+    """,
+    "grader_agreement": """
+        SELECT 'alpha_' || level, round(alpha, 4) FROM grader_agreement WHERE scope = 'overall'
+        UNION ALL SELECT 'ac1_' || level, round(ac1, 4) FROM grader_agreement WHERE scope = 'overall'
+        UNION ALL SELECT 'raw_' || level, round(raw_agreement, 4) FROM grader_agreement WHERE scope = 'overall'
+        UNION ALL SELECT 'n_units_' || level, n_units::DOUBLE FROM grader_agreement WHERE scope = 'overall'
+    """,
+    "packet_status": """
+        SELECT 'n_' || status, count(*) FROM packet_status GROUP BY status
+        UNION ALL
+        SELECT 'n_overdue', count(*) FROM packet_status
+        WHERE status IN ('out', 'incomplete', 'stale') AND due_at < now() HAVING count(*) > 0
+    """,
     "completion_rates": """
         SELECT 'completion_rate_' || round, round(sum(n_completed) / sum(n_eligible), 4)::DOUBLE FROM completion_rates
         WHERE rule = 'all_criteria' GROUP BY round HAVING sum(n_graded) > 0
@@ -247,18 +219,6 @@ _FIGURES = {
         WHERE rule = 'all_criteria' GROUP BY round
     """,
 }
-
-
-def settings_of(hapi: HapiHome, version: str = "") -> str:
-    """What, besides its input tables, the rows of any table may depend on."""
-    return repr(hapi.registry.benchmark) + version
-
-
-def reads_models(name: str) -> bool:
-    """Whether the rows of a table depend on what the registry says of models; the others stay when a model comes."""
-    if name in COMPUTED:
-        return COMPUTED[name].reads_models
-    return (shipped("sql") / f"{name}.sql").exists() and "registered_models" in query(name).inputs
 
 
 def report_partition(context: dg.AssetExecutionContext, scope: Mapping[str, str], metadata: dict[str, Any]) -> None:
@@ -299,20 +259,6 @@ def lineage_markdown(lineage: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     for column, sources in lineage.items():
         lines.append(f"| {column} | {', '.join(f'{t}.{c}' for t, c in sources) or '(parameters and constants)'} |")
     return "\n".join(lines)
-
-
-def inputs_fingerprint(
-    lake: Lake, name: str, inputs: Sequence[str], scope: Mapping[str, str], settings: str, months_back: int = 0
-) -> str:
-    """Changes when anything that a partition is made from changes: rows, SQL, code version, benchmark settings.
-
-    With `months_back`, the inputs of so many months before count too; the table may then be among them itself.
-    """
-    sql = query(name).sql if (shipped("sql") / f"{name}.sql").exists() else ""
-    states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs) if table != name]
-    for month in months_before(scope["cohort"], months_back) if months_back else ():
-        states += [f"{table}@{month}={lake.state(table, {'cohort': month})}" for table in sorted(inputs)]
-    return digest(__version__, name, sql, settings, *states, length=32)
 
 
 def row_count(lake: Lake, table: str, scope: Mapping[str, str]) -> int:

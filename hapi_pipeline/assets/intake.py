@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import dagster as dg
 
-from hapi_pipeline.assets.factory import OWNERS, definition_metadata, sql_asset
-from hapi_pipeline.engine import batches
+from hapi_pipeline.assets.factory import OWNERS, definition_metadata, table_asset
+from hapi_pipeline.recipes import recipes
 from hapi_pipeline.tables import TABLES
 
-LEDGERS = ("job_exports", "rubric_exports", "verdict_exports", "audit_exports", "quarantine", "job_freezes")
+LEDGERS = (
+    "job_exports",
+    "rubric_exports",
+    "verdict_exports",
+    "audit_exports",
+    "quarantine",
+    "job_freezes",
+    "assignments",
+    "judge_verdicts",
+)
 
 
 def ledger_specs() -> list[dg.AssetSpec]:
@@ -27,6 +36,5 @@ def ledger_specs() -> list[dg.AssetSpec]:
 
 
 def intake_assets(first: str) -> list[dg.AssetsDefinition]:
-    """job_posts, which are too many and too long to be held in memory at once, and rubrics."""
-    posts = sql_asset("job_posts", first, lambda hapi, made, scope: batches(hapi.lake, made, scope, scope))
-    return [posts, sql_asset("rubrics", first)]
+    """The newest state of posts and rubrics, and which criteria stand."""
+    return [table_asset(recipes()[name], first) for name in ("job_posts", "rubrics", "standing_criteria")]

@@ -8,23 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from hapi_pipeline import __version__
 from hapi_pipeline.assets.factory import (
     OWNERS,
     definition_metadata,
     dependencies,
-    inputs_fingerprint,
     partition_keys,
     report_partition,
     row_count,
     run_metadata,
-    settings_of,
     write_partitions,
 )
 from hapi_pipeline.engine import query, run
-from hapi_pipeline.naming import digest
 from hapi_pipeline.partitions import cells, scope_of
 from hapi_pipeline.progress import Progress
+from hapi_pipeline.recipes import inputs_fingerprint, recipes
 from hapi_pipeline.registry import Model
 from hapi_pipeline.resources import HapiHome
 from hapi_pipeline.rounds import ROUND, ROUNDS, Round
@@ -88,15 +85,7 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
     )
     def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
         scopes = [cell.keys for cell in cells_of(context, hapi, this)]
-        made = query("verdicts")
-        return write_partitions(
-            context,
-            hapi,
-            TABLES["verdicts"],
-            VERDICT_INPUTS,
-            scopes,
-            lambda home, scope: run(home.lake, made, scope),
-        )
+        return write_partitions(context, hapi, recipes()["verdicts"], scopes)
 
     return [attempts, packets, verdicts]
 
@@ -130,12 +119,11 @@ def stale_assets(hapi: HapiHome, scopes: Sequence[tuple[str, Model]]) -> list[dg
 
 
 PACKET_INPUTS = ("attempts", "benchmark_jobs", "rubrics")
-VERDICT_INPUTS = ("attempts", "verdict_exports")
 
 
 def verdicts_fingerprint(hapi: HapiHome, cell: "Cell") -> str:
     """The fingerprint under which `write_partitions` keeps the verdicts of a cell."""
-    return inputs_fingerprint(hapi.lake, "verdicts", VERDICT_INPUTS, cell.keys, settings_of(hapi))
+    return recipes()["verdicts"].fingerprint(hapi.lake, hapi.registry, cell.keys)
 
 
 def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> "list[Cell]":
@@ -234,12 +222,9 @@ def jobs_by_state(hapi: HapiHome, wanted: "Sequence[Cell]") -> dict[str, int]:
 
 def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:
     """Changes with anything that decides what is to be attempted in a cell, or with the attempts that it has."""
-    lake, registry, after = hapi.lake, hapi.registry, cell.round.after
-    states = [lake.state(table, cell.keys) for table in ("benchmark_jobs", "job_posts", "rubrics")]
-    if after:
-        states += [lake.state(table, {**cell.keys, "round": after}) for table in ("attempts", "verdicts")]
-    made = sorted(r.attempt_id for r in ledger.results(cell.model.key, cell.round.name))
-    return digest(__version__, repr(registry.benchmark), repr(cell.model), *states, *made, length=32)
+    from hapi_pipeline import evaluation
+
+    return evaluation.attempts_fingerprint(hapi.lake, ledger, cell, hapi.registry.benchmark)
 
 
 def ceiling(context: dg.AssetExecutionContext) -> float | None:
@@ -252,21 +237,13 @@ def write_attempts(
     hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell", due: "Sequence[Task]", left_because: Sequence[str] = ()
 ) -> None:
     """Write the table of a cell from the ledger; it counts as up to date once nothing that is due is missing."""
-    from hapi_pipeline.evaluation import attempt_rows, current_attempts
+    from hapi_pipeline.evaluation import attempts_of_cell
     from hapi_pipeline.intake.ledger import rows_of
     from hapi_pipeline.standing import marked_open
 
-    lake, limits = hapi.lake, hapi.registry.benchmark.agent
-    jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
-    current = current_attempts(ledger, due, limits)
-    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name), current, jobs)
-    settled = cell.model.retired or all(task.job.job_id in current for task in due)
-    lake.write(
-        "attempts",
-        rows_of("attempts", rows),
-        cell.keys,
-        attempts_fingerprint(hapi, ledger, cell) if settled else marked_open(left_because),
-    )
+    rows, settled = attempts_of_cell(hapi.lake, ledger, cell, due, hapi.registry.benchmark.agent)
+    seen = attempts_fingerprint(hapi, ledger, cell) if settled else marked_open(left_because)
+    hapi.lake.write("attempts", rows_of("attempts", rows), cell.keys, seen)
 
 
 def attempts_metadata(
@@ -314,14 +291,14 @@ def packet_cells(
         for cell in stale
     }
     to_write = [spec for some in specs.values() for spec in some.values()]
-    shas = {}
+    made = {}
     with Progress(f"{wanted[0].round.name}: packets") as progress:
-        for spec, sha in zip(to_write, write_packets(to_write, hapi.home.packets), strict=True):
-            shas[spec.packet_id] = sha
-            progress.show(len(shas), len(to_write))
+        for spec, packet in zip(to_write, write_packets(to_write, hapi.home.packets), strict=True):
+            made[spec.packet_id] = packet
+            progress.show(len(made), len(to_write))
     now = datetime.now(UTC)
     for cell, some in specs.items():
-        rows = rows_of("packets", packet_rows(lake, cell, some, shas, now))
+        rows = rows_of("packets", packet_rows(lake, cell, some, made, now))
         changed += lake.write("packets", rows, cell.keys, fingerprints[cell]).changed
     counts = {cell: row_count(lake, "packets", cell.keys) for cell in wanted}
     if context.has_partition_key_range:
