@@ -29,17 +29,17 @@ counts AS (
 ),
 -- x of n for every client; of a difference x = gained - lost, and apart = gained + lost
 measured AS (
-    SELECT model, round, importance, unnest([
-        {kind: 'fix', x: fixed, n: fixed + failed, apart: 0},
-        {kind: 'regression', x: broken, n: kept + broken, apart: 0},
-        {kind: 'before', x: kept + broken, n: kept + broken + fixed + failed, apart: 0},
-        {kind: 'after', x: kept + fixed, n: kept + broken + fixed + failed, apart: 0},
-        {kind: 'near_before', x: near_before, n: incomplete_before, apart: 0},
-        {kind: 'near_after', x: near_after, n: incomplete_after, apart: 0},
-        {kind: 'change', x: fixed - broken, n: kept + broken + fixed + failed, apart: fixed + broken},
-        {kind: 'net', x: n10 - n01, n: n11 + n10 + n01 + n00, apart: n10 + n01}
-    ], recursive := true)
-    FROM clients
+    SELECT c.model, c.round, c.importance, k.kind,
+        CASE k.kind WHEN 'fix' THEN c.fixed WHEN 'regression' THEN c.broken WHEN 'before' THEN c.kept + c.broken
+            WHEN 'after' THEN c.kept + c.fixed WHEN 'near_before' THEN c.near_before WHEN 'near_after' THEN c.near_after
+            WHEN 'change' THEN c.fixed - c.broken WHEN 'net' THEN c.n10 - c.n01 END AS x,
+        CASE k.kind WHEN 'fix' THEN c.fixed + c.failed WHEN 'regression' THEN c.kept + c.broken
+            WHEN 'near_before' THEN c.incomplete_before WHEN 'near_after' THEN c.incomplete_after
+            WHEN 'net' THEN c.n11 + c.n10 + c.n01 + c.n00 ELSE c.kept + c.broken + c.fixed + c.failed END AS n,
+        CASE k.kind WHEN 'change' THEN c.fixed + c.broken WHEN 'net' THEN c.n10 + c.n01 ELSE 0 END AS apart
+    FROM clients c
+    CROSS JOIN (VALUES ('fix'), ('regression'), ('before'), ('after'), ('near_before'), ('near_after'), ('change'), ('net'))
+        k(kind)
 ),
 summed AS (
     SELECT model, round, importance, kind, count(*) AS c, sum(n)::BIGINT AS n, sum(x)::BIGINT AS x,
@@ -77,7 +77,9 @@ intervals AS (
     GROUP BY model, round, importance
 ),
 joined AS (
-    SELECT c.*, i.* EXCLUDE (model, round, importance),
+    SELECT c.*, i.fix_lo, i.fix_hi, i.regression_lo, i.regression_hi, i.pass_before_lo, i.pass_before_hi,
+        i.pass_after_lo, i.pass_after_hi, i.near_miss_before_lo, i.near_miss_before_hi, i.near_miss_after_lo,
+        i.near_miss_after_hi,
         c.n_still_passed * i.s AS s11, c.n_fixed * i.s AS s10, c.n_broken * i.s AS s01, c.n_still_failed * i.s AS s00,
         c.n_fixed_both * i.t AS t11, c.n_fixed_feedback * i.t AS t10, c.n_fixed_control * i.t AS t01,
         c.n_fixed_neither * i.t AS t00
