@@ -28,10 +28,11 @@ from hapi_pipeline.settings import Home, UserError
 
 COLUMNS = (
     "job_id", "model", "round", "deliverables", "folder", "cost_usd", "prompt_tokens", "completion_tokens",
-    "cached_tokens", "seconds", "minutes", "finished_at", "transcript",
+    "cached_tokens", "seconds", "minutes", "finished_at", "transcript", "sample",
 )  # fmt: skip
 """What a row of a manifest may hold."""
 _REQUIRED = ("job_id", "model", "round", "deliverables")
+MOST_SAMPLES = 1000
 _MOST = 1e15  # more dollars, tokens or seconds than any attempt takes
 _MOST_MANIFEST = 64 << 20  # bytes
 _MOST_TRANSCRIPT = 20 << 20  # bytes
@@ -53,6 +54,7 @@ class _Row:
     job_id: str
     model: Model
     round: Round
+    sample: int
     files: list[tuple[str, Path]]
     transcript: str | None
     cost_usd: float | None
@@ -71,17 +73,17 @@ class _Known:
     ledger: AttemptLedger
     registry: Registry
     cohorts: Mapping[str, str]  # month of each job of the benchmark
-    made: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # imported: (model, round, job)
+    made: Counter[tuple[str, str, str, int]] = field(default_factory=Counter)  # imported: (model, round, job, sample)
     _counted: set[tuple[str, str]] = field(default_factory=set)
     _due: dict[Cell, dict[str, Result | None]] = field(default_factory=dict)
 
     def tries(self, row: _Row) -> int:
-        """How many attempts at the job have been imported for this round."""
+        """How many attempts at the job have been imported for this round and sample."""
         if (row.model.name, row.round.name) not in self._counted:
             self._counted.add((row.model.name, row.round.name))
             found = self.ledger.results(row.model.key, row.round.name)
-            self.made.update((row.model.name, row.round.name, r.job_id) for r in found)
-        return self.made[row.model.name, row.round.name, row.job_id]
+            self.made.update((row.model.name, row.round.name, r.job_id, r.sample) for r in found)
+        return self.made[row.model.name, row.round.name, row.job_id, row.sample]
 
     def due(self, model: Model, this: Round, job_id: str) -> tuple[bool, Result | None]:
         """Whether the job is due in this round, and the attempt that it follows."""
@@ -97,9 +99,10 @@ def import_attempts(lake: Lake, home: Home, registry: Registry, folder: Path) ->
 
     The manifest is the only ``*.jsonl`` in the folder, or ``manifest.jsonl``: an object a line with job_id, model,
     round and deliverables (paths within the folder), and where known cost_usd, prompt_tokens, completion_tokens,
-    cached_tokens, seconds or minutes, finished_at, transcript, and a `folder` that the paths begin in. Bad rows go
-    to quarantine. A further attempt at the same job by the same model in the same round is a new try, which counts
-    from then on; the older one stays with its cost. Raises UserError when there is no such manifest.
+    cached_tokens, seconds or minutes, finished_at, transcript, and a `folder` that the paths begin in. `sample` (1
+    where it is not said) numbers the times that the same work was done from the start. Bad rows go to quarantine. A
+    further attempt under the same job, model, round and sample is a new try, which counts from then on; the older one
+    stays with its cost. Raises UserError when there is no such manifest.
     """
     manifest = _manifest(folder)
     rows = _rows(manifest)
@@ -209,6 +212,7 @@ def _checked(known: _Known, folder: Path, row: Mapping[str, Any]) -> _Row:
         job_id=row["job_id"],
         model=_external_model(known.registry, row["model"]),
         round=ROUND[row["round"]],
+        sample=_sample(row),
         files=_files(root, row["deliverables"]),
         transcript=_transcript(root, row),
         cost_usd=_number(row, "cost_usd"),
@@ -246,8 +250,9 @@ def _take_in(known: _Known, row: _Row) -> None:
         try_number=tries + 1,
         previous_attempt_id=previous.attempt_id if previous else None,
         transcript=row.transcript,
+        sample=row.sample,
     )
-    known.made[row.model.name, row.round.name, row.job_id] = max(tries, made.try_number)
+    known.made[row.model.name, row.round.name, row.job_id, row.sample] = max(tries, made.try_number)
 
 
 def _external_model(registry: Registry, name: object) -> Model:
@@ -367,6 +372,13 @@ def _whole(row: Mapping[str, Any], name: str) -> int | None:
     if number is not None and number != int(number):
         raise _RefusedError(name, "bad_number", f"{name} must be a whole number.")
     return None if number is None else int(number)
+
+
+def _sample(row: Mapping[str, Any]) -> int:
+    number = _whole(row, "sample")
+    if number is not None and not 1 <= number <= MOST_SAMPLES:
+        raise _RefusedError("sample", "bad_number", f"sample must be a whole number from 1 to {MOST_SAMPLES}.")
+    return 1 if number is None else number
 
 
 def _seconds(row: Mapping[str, Any]) -> float | None:
