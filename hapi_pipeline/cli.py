@@ -13,6 +13,7 @@ import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
 
 if TYPE_CHECKING:
+    from hapi_pipeline.handout import Chosen
     from hapi_pipeline.lake import Import, Lake
     from hapi_pipeline.operations import Refreshed
 
@@ -95,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     verdicts = add(
         "verdicts",
         import_verdicts,
-        "Import verdicts (packet workbooks, their CSV twins, long CSV, JSON lines).",
+        "Import verdicts (packet workbooks, their CSV twins, Label Studio exports, long CSV, JSON lines).",
         what,
     )
     verdicts.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -112,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     refreshed.add_argument("--cohort", metavar="YYYY-MM", help="this month only, even if nothing changed")
     refreshed.add_argument(
         "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
+    )
+
+    refreshed.add_argument(
+        "--dry-run", action="store_true", help="only say which attempts would be made and what they are likely to cost"
     )
 
     curated = add("curate", curate, "Apply the rules to a month, or to all that changed, and show what they leave.")
@@ -132,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", metavar="NAME")
     new.add_argument("--litellm", metavar="ID", help="litellm id, e.g. openai/gpt-5")
     new.add_argument("--external", action="store_true", help="its attempts are made elsewhere and imported")
+    new.add_argument("--command", metavar="WORDS", help='a program that is the agent, e.g. "/opt/agent/run --fast"')
+    new.add_argument("--reads", action="append", metavar="PATH", help="what that program needs to see; may be repeated")
     new.add_argument("--api-base", metavar="URL", help="address of the provider, where litellm does not know it")
     new.add_argument("--api-key-env", metavar="VARIABLE", help="name of the variable that holds the key")
     new.add_argument("--input-usd", type=_usd, metavar="N", help="USD per million input tokens")
@@ -154,16 +162,23 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="only say what would be done and what it is likely to cost"
     )
 
-    packed = add("packets", packets, "Copy the packets that still need grading to a folder, for graders.")
+    packed = add("packets", packets, "Give out the packets that still need grading, or show how far they are.")
     packed.add_argument("--model", metavar="NAME", help="only attempts of this model")
     packed.add_argument("--round", metavar="NAME", help=f"only this round: {', '.join(ROUND)}")
-    packed.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        help="where to; packets there already are left alone",
-    )
+    packed.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="only jobs of this month")
+    packed.add_argument("--out", type=Path, metavar="DIR", help="where to; packets there already are left alone")
+    form = packed.add_mutually_exclusive_group()
+    form.add_argument("--zip", action="store_true", help="a zip file a packet instead of a folder")
+    form.add_argument("--label-studio", action="store_true", help="a Label Studio project in a new folder instead")
+    packed.add_argument("--status", action="store_true", help="what is out, back, overdue, in conflict, and what to do")
+    packed.add_argument("--format", choices=("table", "json", "csv"), default="table", help="of --status")
+
+    judged = add("judge", judge, "Ask a language model for verdicts, into a table of its own; people decide.")
+    judged.add_argument("--model", required=True, metavar="NAME", help="a judge listed in registry/judges.yaml")
+    judged.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM (default: all)")
+    judged.add_argument("--max-usd", type=_usd, metavar="N", help="ask no further once this run has spent N USD")
+    judged.add_argument("--dry-run", action="store_true", help="only say how many packets and what they may cost")
+    judged.add_argument("--same-family", action="store_true", help="allow a judge of the family of a model under test")
 
     of_jobs = commands.add_parser("jobs", help="The benchmark's jobs: jobs export.").add_subparsers(
         metavar="ACTION", required=True
@@ -198,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         "sql", metavar="SELECT", help='e.g. "SELECT * FROM leaderboard"; the tables: docs/data_dictionary.md'
     )
     asked.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
+    _dated(asked)
 
     scanned = add("pii", pii, "Scan a CSV, JSON lines or Parquet file for personal data: one JSON line a row.")
     scanned.add_argument("file", type=Path, metavar="FILE")
@@ -205,6 +221,20 @@ def _parser() -> argparse.ArgumentParser:
 
     explained = add("explain", explain, "Why a job is in or out, its rubric, attempts, verdicts and outcome.")
     explained.add_argument("job_id", metavar="JOB_ID")
+
+    traced = add("trace", trace, "From a number of a result table down to the verdict rows behind it.")
+    traced.add_argument("table", metavar="TABLE", help="e.g. completion_rates, leaderboard, category_rates")
+    for key, metavar in (("model", "M"), ("round", "R"), ("rule", "RULE"), ("category", "C"), ("window", "W")):
+        traced.add_argument(f"--{key}", metavar=metavar)
+    traced.add_argument("--cohort", type=_month, metavar="YYYY-MM")
+    traced.add_argument("--column", metavar="COLUMN", help="only what this column counts, e.g. n_completed")
+    traced.add_argument("--format", choices=("table", "csv", "json"), default="table", help="csv: the verdict rows")
+    traced.add_argument("--all", action="store_true", help="every job and verdict, however many")
+    _dated(traced)
+
+    rebuilt = add("rebuild", rebuild, "Remake the tables from the ledgers and hold them against those of the lake.")
+    rebuilt.add_argument("--table", action="append", metavar="T", help="only this table; may be repeated")
+    rebuilt.add_argument("--write", action="store_true", help="replace the partitions that differ")
 
     simulated = add(
         "simulate",
@@ -255,6 +285,23 @@ def _month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no month; write YYYY-MM")
     return text
+
+
+def _dated(command: argparse.ArgumentParser) -> None:
+    """Give a command the option of looking at the past."""
+    command.add_argument(
+        "--as-of", type=_day, metavar="DATE", help="only what was known at the end of that day (UTC), as YYYY-MM-DD"
+    )
+
+
+def _day(text: str) -> date:
+    """A day."""
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no day; write YYYY-MM-DD")
 
 
 def _months(text: str) -> tuple[str, ...]:
@@ -402,18 +449,26 @@ def _quarantine_note(home: Home, quarantined: int) -> int:
 def import_verdicts(arguments: argparse.Namespace, home: Home) -> int:
     """Import verdicts."""
     from hapi_pipeline.intake.verdicts import import_verdicts as take_in
+    from hapi_pipeline.intake.verdicts import reply_path
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.operations import at_work, report_imports
+    from hapi_pipeline.registry import Registry
 
     _needs(home)
     with at_work(home):
-        done, repeated = take_in(Lake(home.lake), arguments.files)
+        replies = home.root / "inbox_replies"
+        people = {g.label_studio: g.id for g in Registry.of(home).graders if g.label_studio}
+        done, repeated = take_in(Lake(home.lake), arguments.files, people=people, replies=replies)
         for path in repeated:
             print(f"{path.name}: imported before, nothing changed.")
         if done is None:
             return 0
         report_imports(home, [("verdict_exports", done)])
     print(f"{done.rows:,} verdicts taken in from {len(done.files)} file(s).")
+    for file in done.files if len(done.files) <= 20 else ():
+        print(f"Reply to the grader: {reply_path(replies, file.name, file.sha256)}")
+    if len(done.files) > 20:
+        print(f"Replies to the graders: {replies}")
     return _quarantine_note(home, done.quarantined)
 
 
@@ -449,6 +504,7 @@ def import_attempts(arguments: argparse.Namespace, home: Home) -> int:
 def refresh(arguments: argparse.Namespace, home: Home) -> int:
     """Bring months up to date."""
     from hapi_pipeline import operations
+    from hapi_pipeline.estimate import forecast
     from hapi_pipeline.lake import Lake
 
     _needs(home)
@@ -462,7 +518,22 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
         if not cohorts:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
             return 0
-        return _report(_guarded(lambda: operations.refresh(home, cohorts, max_usd=arguments.max_usd)))
+        if arguments.dry_run:
+            print(forecast(home, cohorts))
+            if waiting := sorted({*cohorts} & {*operations.uncurated_cohorts(home)}):
+                print(f"Not yet curated, so counted as they were before: {', '.join(waiting)}.")
+            return 0
+        return _report(
+            _guarded(
+                lambda: operations.refresh(
+                    home, cohorts, max_usd=arguments.max_usd, before_attempts=lambda c: _say(forecast(home, c))
+                )
+            )
+        )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # before what it announces begins, wherever the output goes
 
 
 def curate(arguments: argparse.Namespace, home: Home) -> int:
@@ -581,16 +652,26 @@ def _span(text: str, known: Sequence[str]) -> list[str]:
 
 
 def packets(arguments: argparse.Namespace, home: Home) -> int:
-    """Copy the packets that still need grading."""
-    from hapi_pipeline.handout import hand_out
+    """Give packets out to graders, or show how far they are."""
+    from hapi_pipeline.handout import Chosen, hand_out
     from hapi_pipeline.registry import Registry
 
     _needs(home)
+    registry = Registry.of(home)
     if arguments.model is not None:
-        Registry.of(home).model(arguments.model)
+        registry.model(arguments.model)
     if arguments.round is not None and arguments.round not in ROUND:
         raise UserError(f"There is no round {arguments.round!r}; the rounds are {', '.join(ROUND)}.")
-    count, skipped = hand_out(home, arguments.out, arguments.model, arguments.round)
+    chosen = Chosen(arguments.model, arguments.round, arguments.cohort)
+    if arguments.status == (arguments.out is not None):
+        raise UserError("Name the folder to give packets out to with --out DIR, or ask for --status.")
+    if arguments.status:
+        return _packets_status(home, chosen, arguments.format)
+    if arguments.label_studio:
+        return _packets_to_label_studio(home, chosen, arguments.out)
+    if registry.graders:
+        return _packets_to_graders(home, chosen, arguments.out, arguments.zip)
+    count, skipped = hand_out(home, arguments.out, chosen, zipped=arguments.zip)
     if not count:
         print("Nothing to grade: every packet has its verdicts.")
         return 0
@@ -599,7 +680,101 @@ def packets(arguments: argparse.Namespace, home: Home) -> int:
         f"{count} packet(s) to grade in {arguments.out}{more}. Send each folder to a grader; "
         "`hapi import verdicts FILE…` takes the filled workbooks back."
     )
+    _print_flags(home, chosen)
     return 0
+
+
+def _packets_to_label_studio(home: Home, chosen: Chosen, out: Path) -> int:
+    """The packets that still need grading as a Label Studio project."""
+    from hapi_pipeline.handout import label_studio
+
+    count = label_studio(home, out, chosen)
+    if not count:
+        print("Nothing to grade: every packet has its verdicts.")
+        return 0
+    print(
+        f"A Label Studio project of {count} task(s) in {out}; its README.txt says how to set it up. "
+        "`hapi import verdicts FILE` takes its JSON or JSON_MIN export back."
+    )
+    _print_flags(home, chosen)
+    return 0
+
+
+def _print_flags(home: Home, chosen: Chosen) -> None:
+    """What the operator should know of packets, and graders should not: work that names its maker, and the like."""
+    from hapi_pipeline.handout import flagged
+
+    flags = flagged(home, chosen)
+    if flags:
+        more = f"\n  … and {len(flags) - 5} more" if len(flags) > 5 else ""
+        print(
+            f"For you, not for graders: {len(flags)} thing(s) in these packets may give away who made the work (all of "
+            "them: column flags of the table packets):"
+        )
+        print("\n".join(f"  {flag}" for flag in flags[:5]) + more)
+
+
+def _packets_to_graders(home: Home, chosen: Chosen, out: Path, zipped: bool) -> int:
+    """Decide who grades what, write it down, and make a folder for each grader."""
+    from hapi_pipeline.handout import assign, write_out
+    from hapi_pipeline.operations import at_work, report_imports
+    from hapi_pipeline.show import handed_out_text
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder.")
+    with at_work(home):
+        given = assign(home, chosen)
+        if given.noted:
+            report_imports(home, [("assignments", given.noted)])
+        count, there = write_out(home, out, given, zipped=zipped)
+    print(handed_out_text(given, out, count, there))
+    _print_flags(home, chosen)
+    return 0
+
+
+def _packets_status(home: Home, chosen: Chosen, form: str) -> int:
+    """The worklist."""
+    from hapi_pipeline.grading.worklist import current_status, worklist
+    from hapi_pipeline.handout import waiting
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.show import print_worklist
+
+    rows = current_status(Lake(home.lake))
+    print_worklist(worklist([r for r in rows if chosen.has(r)], waiting=waiting(home, rows, chosen)), form)
+    return 0
+
+
+def judge(arguments: argparse.Namespace, home: Home) -> int:
+    """Ask a judge about the packets that it has not judged; kept apart from all that people decide."""
+    from hapi_pipeline import operations
+    from hapi_pipeline.grading import judge as judging
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.registry import Registry
+    from hapi_pipeline.resources import HapiHome
+    from hapi_pipeline.show import judge_text
+
+    _needs(home)
+    registry, lake = Registry.of(home), Lake(home.lake)
+    chosen = judging.judge_named(registry, arguments.model)
+    if not arguments.same_family:
+        judging.check_independent(chosen, registry.models)
+    known = operations.known_cohorts(lake)
+    cohorts = _span(arguments.cohorts, known) if arguments.cohorts else None
+    with operations.at_work(home), HapiHome(root=str(home.root)).simulated_provider(chosen.simulated) as address:
+        packets = judging.packets_to_judge(home, lake, chosen, cohorts)
+        if packets:
+            most = judging.most_usd(packets, chosen, address)
+            print(f"{len(packets):,} packet(s) for {chosen.name} to judge, at most about ${most:,.2f}.")
+        if arguments.dry_run:
+            return 0
+        try:
+            done = judging.run_judge(home, packets, chosen, arguments.max_usd, address) if packets else judging.Judged()
+        finally:  # what was paid for is taken in, however the run ends
+            taken = judging.take_in(home, lake, chosen)
+            if taken is not None:
+                operations.report_imports(home, [("judge_verdicts", taken)])
+    print(judge_text(done, lake, registry, chosen.name))
+    return 1 if done.left else 0
 
 
 def jobs_export(arguments: argparse.Namespace, home: Home) -> int:
@@ -690,8 +865,12 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.operations import at_work, instance_of
     from hapi_pipeline.registry import Model, Pool, Price, Registry
 
-    if arguments.external == bool(arguments.litellm):
-        raise UserError("Name the model's --litellm ID, or say --external for one whose attempts are imported.")
+    if [bool(arguments.litellm), arguments.external, arguments.command is not None].count(True) != 1:
+        raise UserError(
+            "Name the model's --litellm ID, or say --external for one whose attempts are imported, or give the "
+            "--command of a program that is the agent."
+        )
+    command, reads = _program(arguments.command, arguments.reads)
     if not arguments.name.strip() or not arguments.name.isprintable():
         raise UserError("A model's name must have at least one visible character and no control characters.")
     registry = Registry.of(home)
@@ -706,13 +885,18 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
     model = Model(
         name=arguments.name,
         litellm=arguments.litellm,
-        agent_profile="external" if arguments.external else "paper",
+        agent_profile="external" if arguments.external else "command" if command else "paper",
+        command=command,
+        command_reads=reads,
         api_base=arguments.api_base,
         api_key_env=arguments.api_key_env,
         prices=prices,
         max_tokens=arguments.max_tokens,
         training_cutoff=arguments.training_cutoff,
-        pool=Pool((arguments.litellm or "external").split("/")[0], arguments.concurrency),
+        pool=Pool(
+            arguments.litellm.split("/")[0] if arguments.litellm else "command" if command else "external",
+            arguments.concurrency,
+        ),
     )
     with at_work(home):
         Registry.of(home).save_models([*registry.models, model])
@@ -720,12 +904,33 @@ def models_add(arguments: argparse.Namespace, home: Home) -> int:
             pass  # opening the instance makes its model partitions those of the registry
     if model.external:
         following = "hapi import attempts DIR"
-    elif priced:
+    elif priced or command:
         following = f"hapi backfill --model {_quoted(model.name)} --dry-run"
     else:
         following = f"write its `prices` into {home.registry / 'models.yaml'}; without them no attempt is started"
     print(f"Registered {model.name}. Next: {following}")
     return 0
+
+
+def _program(command: str | None, reads: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words of a command and the paths that it needs; by default the program itself, where its path is given."""
+    import shlex
+
+    if command is None:
+        if reads:
+            raise UserError("--reads goes with --command.")
+        return (), ()
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise UserError(f"--command cannot be taken apart ({error}); write it as in a shell.") from error
+    if not words:
+        raise UserError("--command is empty; write the program and its arguments.")
+    paths = tuple(reads) if reads else tuple(w for w in words[:1] if w.startswith("/"))
+    for path in paths:
+        if not path.startswith("/") or not Path(path).exists():
+            raise UserError(f"{path} is not there; give the full path of what the program needs (--reads).")
+    return words, paths
 
 
 def models_retire(arguments: argparse.Namespace, home: Home) -> int:
@@ -773,8 +978,63 @@ def query(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.show import print_rows
 
     _needs(home)
-    print_rows(read_only_query(Lake(home.lake), arguments.sql), arguments.format)
+    if arguments.as_of is None:
+        print_rows(read_only_query(Lake(home.lake), arguments.sql), arguments.format)
+        return 0
+    from hapi_pipeline.as_of import lake_as_of, tables_named
+
+    tables = tables_named(arguments.sql)
+    _say_as_of(arguments.as_of)
+    with lake_as_of(home, arguments.as_of, tables) as lake:
+        print_rows(read_only_query(lake, arguments.sql, tables), arguments.format)
     return 0
+
+
+def _say_as_of(day: date) -> None:
+    print(
+        f"As of the end of {day} (UTC): what had been imported, attempted and judged by then, under today's code, "
+        "benchmark.yaml and models.",
+        file=sys.stderr,
+    )
+
+
+def trace(arguments: argparse.Namespace, home: Home) -> int:
+    """From a number down to the verdicts."""
+    from hapi_pipeline.lake import Lake
+    from hapi_pipeline.show import print_trace
+    from hapi_pipeline.trace import KEYS, READ, TRACEABLE
+    from hapi_pipeline.trace import trace as traced
+
+    _needs(home)
+    given = {key: getattr(arguments, key) for key in KEYS}
+    if arguments.as_of is None:
+        found = traced(Lake(home.lake), arguments.table, given, arguments.column)
+    else:
+        from hapi_pipeline.as_of import lake_as_of
+
+        _say_as_of(arguments.as_of)
+        tables = [arguments.table, *READ] if arguments.table in TRACEABLE else []
+        with lake_as_of(home, arguments.as_of, tables) as lake:
+            found = traced(lake, arguments.table, given, arguments.column)
+    print_trace(found, arguments.format, everything=arguments.all)
+    return 0
+
+
+def rebuild(arguments: argparse.Namespace, home: Home) -> int:
+    """Remake the tables from the ledgers and compare; 1 when some partition differs."""
+    from hapi_pipeline.operations import at_work, pending_cohorts
+    from hapi_pipeline.rebuild import derived_tables
+    from hapi_pipeline.rebuild import rebuild as remade
+    from hapi_pipeline.show import print_rebuilt
+
+    _needs(home)
+    with at_work(home):
+        pending = pending_cohorts(home)
+        if pending:
+            told = f"{len(pending)} month(s) have not been refreshed since something changed; what differs may be that."
+            print(told, file=sys.stderr)
+        tables = arguments.table or derived_tables()
+        return print_rebuilt(remade(home, tables, write=arguments.write), arguments.write)
 
 
 def pii(arguments: argparse.Namespace, home: Home) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from hapi_pipeline import operations
 from hapi_pipeline.engine import connect, open_tables
-from hapi_pipeline.handout import packets_to_grade
+from hapi_pipeline.handout import Assigned, assign
 from hapi_pipeline.intake.jobs import import_jobs
 from hapi_pipeline.intake.rubrics import import_rubrics
 from hapi_pipeline.intake.verdicts import import_verdicts
@@ -24,10 +25,10 @@ from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.settings import Home, UserError, shipped
 from hapi_pipeline.show import table
-from hapi_pipeline.simulate.graders import grade_packets
-from hapi_pipeline.simulate.published import published_cells
+from hapi_pipeline.simulate.graders import Work, grade_work
+from hapi_pipeline.simulate.published import contradictions, published_cells
 
-_EXAMPLE = "SELECT round, model, n_before, n_completed, lift_points, rescue_of_retried FROM feedback_lift"
+_EXAMPLE = 'SELECT "window", round, model, n_before, n_completed, lift_points, net_points, n_paired FROM feedback_lift'
 _MAX_GRADINGS = 6  # one for each turn is enough; a bound in case packets never become complete
 
 
@@ -62,9 +63,10 @@ def _make_room(home: Home, fresh: bool) -> None:
 
 
 def _set_up(home: Home) -> None:
-    """The simulated models and the world that their provider plays out."""
+    """The simulated models and graders, and the world that the models' provider plays out."""
     (home.root / "DEMO").write_text("Everything in this home is simulated.\n", "utf-8")
-    shutil.copyfile(shipped("data/sample") / "models.yaml", home.registry / "models.yaml")
+    for name in ("models.yaml", "graders.yaml"):
+        shutil.copyfile(shipped("data/sample") / name, home.registry / name)
     world = home.root / "simulator" / "world"
     world.mkdir(parents=True, exist_ok=True)
     for path in [shipped("data/sample") / "truth.csv", *shipped("data/sample").glob("rubrics*.csv")]:
@@ -94,34 +96,53 @@ def _refresh(home: Home, say: Callable[[str], None]) -> None:
 
 
 def _grade(home: Home, say: Callable[[str], None]) -> bool:
-    """Have simulated graders fill in what is waiting, and import their files; whether there was anything."""
-    waiting = packets_to_grade(home)
-    if not waiting:
-        return False
-    say(f"graders fill in {len(waiting):,} workbooks")
-    returned = grade_packets(waiting, home.inbox / "graded")
+    """Give packets out, have simulated graders fill them in, import their files; then the same for adjudication.
+
+    Whether there was anything to grade.
+    """
+    said = False
+    for turn in ("verdicts", "adjudications"):
+        given = assign(home)
+        if given.noted:
+            operations.report_imports(home, [("assignments", given.noted)])
+        if not given.out:
+            break
+        said = _fill_in(home, given, turn, say) or said
+    return said
+
+
+def _fill_in(home: Home, given: Assigned, what: str, say: Callable[[str], None]) -> bool:
+    """Fill in what is out, and import it."""
+    # only second graders err, so that every outcome is the truth once a third has decided
+    desk = [Work(home.root / o["folder"], o["grader"], errs=o["role"] == "second") for o in given.out]
+    graders = len({work.grader for work in desk})
+    say(f"{graders} graders fill in {len(desk):,} workbooks")
+    returned = grade_work(desk, home.inbox / "graded")
     done, _ = import_verdicts(Lake(home.lake), returned)
     if done is None:
         return False
     operations.report_imports(home, [("verdict_exports", done)])
-    say(f"imported {done.rows:,} verdicts from {len(done.files):,} files")
+    say(f"imported {done.rows:,} {what} from {len(done.files):,} files")
     return True
 
 
 def summary(home: Home) -> str:
-    """The leaderboard, the category table beside the published one, and where to look next."""
+    """The leaderboard, the category table beside the published one, contradictions, lifts, and where to look next."""
     with connect() as connection:
-        open_tables(connection, Lake(home.lake), ["leaderboard", "category_rates", "job_posts", "benchmark_jobs"])
+        names = ["leaderboard", "category_rates", "feedback_lift", "job_posts", "benchmark_jobs"]
+        open_tables(connection, Lake(home.lake), names)
         board = connection.execute(
             "SELECT model, round, n_completed, n_eligible, rate, rate_lo, rate_hi, cost_usd FROM leaderboard "
-            "WHERE rule = 'all_criteria' ORDER BY round, rank, model"
+            "WHERE rule = 'all_criteria' AND leaderboard.window = 'all' ORDER BY round, rank, model"
         ).fetchall()
         cells = {
             (m, r, c): (x, n)
             for m, r, c, x, n in connection.execute(
-                "SELECT model, round, category, n_completed, n_eligible FROM category_rates WHERE rule = 'all_criteria'"
+                "SELECT model, round, category, n_completed, n_eligible FROM category_rates "
+                "WHERE rule = 'all_criteria' AND category_rates.window = 'all'"
             ).fetchall()
         }
+        lifts = connection.execute(_LIFTS).fetchall()
         posts, jobs = connection.execute(
             "SELECT (SELECT count(*) FROM job_posts), (SELECT count(*) FROM benchmark_jobs)"
         ).fetchall()[0]
@@ -137,9 +158,40 @@ def summary(home: Home) -> str:
         ),
         "\nBy category, in % (published figure in brackets; * marks what no whole number of jobs can give)\n",
         _category_table(cells),
+        "\nWhere the published figures contradict each other:",
+        *(textwrap.fill(f"  {line}", 118, subsequent_indent="    ") for line in contradictions()),
+        "\nThe expert's first feedback: both rescue rates, and what it added beyond a second try without it\n",
+        _lift_table(lifts),
         _where_next(home),
     ]
     return "\n".join(parts)
+
+
+_LIFTS = """
+SELECT model, n_before, n_completed, n_rescued, n_retried, rescue_of_retried, rescue_lo, rescue_hi, n_failed_rescued,
+    n_failed_before, rescue_of_failed, net_points, net_lo, net_hi, n_paired
+FROM feedback_lift l WHERE l.window = 'all' AND rule = 'all_criteria' AND round = 'feedback_1'
+ORDER BY n_completed DESC, model
+"""
+
+
+def _lift_table(lifts: list[Any]) -> str:
+    """A row a model: before → after, rescued of those tried again and of all that failed, net of the control arm."""
+    rows = [
+        [
+            model,
+            f"{before} → {after}",
+            f"{rescued}/{retried} = {_percent(rate)} [{_percent(lo)}, {_percent(hi)}]",
+            f"{rescued_of_failed}/{failed} = {_percent(of_failed)}",
+            "–" if net is None else f"{net:+.1f} [{net_lo:+.1f}, {net_hi:+.1f}] points of {paired} jobs",
+        ]
+        for (
+            model, before, after, rescued, retried, rate, lo, hi, rescued_of_failed, failed, of_failed, net, net_lo,
+            net_hi, paired,
+        ) in lifts
+    ]  # fmt: skip
+    head = ["model", "complete", "of those tried again", "of all that failed", "beyond a second try"]
+    return table(head, rows, width=140)
 
 
 def _percent(rate: float | None) -> str:

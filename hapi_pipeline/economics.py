@@ -40,7 +40,7 @@ class Spending:
     attempts: dict[str, Floats]  # number, superseded and failed ones and further samples included
     priced: dict[str, Floats]  # of these, those whose cost is known
     cost: dict[str, Floats]  # USD, of those
-    samples: dict[str, Floats]  # how often the work was done from the start: cost / samples is the cost of doing it once
+    samples: dict[str, Floats]  # times the work was done from the start: cost / samples is the cost of once
     reviewed: dict[str, Floats]  # current attempts of the first sample that somebody reviewed
     timed: dict[str, Floats]  # of these, those with minutes; and those that left nothing to review
     minutes: dict[str, Floats]  # of one review, the mean over those who judged independently

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -254,10 +254,15 @@ def _unsettle(home: Home, cohorts: Collection[str], name: str) -> None:
 
 
 def refresh(
-    home: Home, cohorts: Sequence[str], models: Sequence[str] | None = None, max_usd: float | None = None
+    home: Home,
+    cohorts: Sequence[str],
+    models: Sequence[str] | None = None,
+    max_usd: float | None = None,
+    before_attempts: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> Refreshed:
     """Bring these months up to date for all models (or those named): curation, rounds, results.
 
+    `before_attempts` is called with the months once they are curated, before anything is spent.
     Raises RunFailedError when a run fails; what was finished before stays, and the next refresh goes on from there.
     """
     import dagster as dg
@@ -279,6 +284,7 @@ def refresh(
         _settle(home, cohorts, "curated", _CURATED_FROM)
         if models is None:
             cohorts = sorted({*cohorts, *followers})
+        before_attempts(cohorts)
         hapi, by_key = HapiHome(root=str(home.root)), {m.key: m for m in registry.models}
         # a backfill is one run, gaps between the months or not; a refresh leaves the gaps alone
         for first, last in [(cohorts[0], cohorts[-1])] if models else stretches(cohorts):

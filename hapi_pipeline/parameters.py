@@ -31,6 +31,7 @@ def query_parameters(benchmark: Benchmark, scope: dict[str, str]) -> dict[str, o
         "jobs_per_month": benchmark.selection.jobs_per_month,
         "sample_seed": str(benchmark.selection.seed),
         "price_bands": list(benchmark.selection.price_bands),
+        "reference_cohort": benchmark.results.reference_cohort,
     }
 
 
@@ -43,12 +44,12 @@ def constant_relations(benchmark: Benchmark, models: Sequence[Model] = ()) -> di
     import pyarrow as pa
 
     paths = [
-        {"round": name, "step": step, "step_position": position, "after": ROUND[name].after}
+        {"round": name, "step": step, "step_position": position, "after": ROUND[name].after, "arm": ROUND[name].arm}
         for name in benchmark.rounds
         for position, step in enumerate(ROUND[name].path)
     ]
     text = pa.string()
-    path = pa.schema([("round", text), ("step", text), ("step_position", pa.int64()), ("after", text)])
+    path = pa.schema([("round", text), ("step", text), ("step_position", pa.int64()), ("after", text), ("arm", text)])
     registered = [{"model": m.name, "training_cutoff": m.training_cutoff} for m in models]
     return {
         "round_paths": pa.Table.from_pylist(paths, schema=path),

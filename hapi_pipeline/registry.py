@@ -20,6 +20,7 @@ from hapi_pipeline.settings import Home, UserError, shipped
 
 COMPLETION_RULES = ("all_criteria", "required_criteria")
 AGENT_PROFILES = ("paper", "code", "command", "external")
+_MONTH = r"\d{4}-(0[1-9]|1[0-2])"
 _LONGEST_KEY = 200  # bytes; a folder's name may have 255
 SIMULATED_API = "simulated"
 """`api_base` of a model that the project's own loopback server answers for."""
@@ -75,6 +76,76 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Grading:
+    """Who may grade, and how packets are shared out among graders."""
+
+    min_job_success_score: float | None = None  # percent; None asks for none
+    badges: tuple[str, ...] = ()  # one of these; empty asks for none
+    min_hours: float | None = None  # worked on the marketplace
+    double_share: float = 0.15  # of packets, that two different graders judge
+    due_days: int = 14
+    seed: str = "1"
+
+
+@dataclass(frozen=True)
+class Grader:
+    """An expert who grades, under a pseudonym."""
+
+    id: str
+    categories: tuple[str, ...] | None = None  # None: all
+    job_success_score: float | None = None  # percent
+    badge: str | None = None
+    hours: float | None = None  # worked on the marketplace
+    active_from: date | None = None
+    active_until: date | None = None  # the last day
+    max_open: int | None = None  # packets out at once; None: any number
+    languages: tuple[str, ...] = ()
+    label_studio: str | None = None  # id or address under which Label Studio knows this grader
+
+    def unqualified(self, category: str | None, rules: Grading, day: date) -> str | None:
+        """Why this grader may not be given work of a category on a day, in a few words; None when he may."""
+        for why, so in (
+            (f"active only from {self.active_from}", self.active_from is not None and day < self.active_from),
+            (f"active only until {self.active_until}", self.active_until is not None and day > self.active_until),
+            (f"does not grade {category or 'jobs without a category'}", not self._covers(category)),
+            (
+                f"job success score below {rules.min_job_success_score}",
+                _below(self.job_success_score, rules.min_job_success_score),
+            ),
+            (f"badge is none of {', '.join(rules.badges)}", bool(rules.badges) and self.badge not in rules.badges),
+            (f"fewer than {rules.min_hours} hours", _below(self.hours, rules.min_hours)),
+        ):
+            if so:
+                return why
+        return None
+
+    def _covers(self, category: str | None) -> bool:
+        return self.categories is None or (category or "").casefold() in {c.casefold() for c in self.categories}
+
+
+def _below(value: float | None, least: float | None) -> bool:
+    """Whether a qualification is not met; one that is not stated is not met."""
+    return least is not None and (value is None or value < least)
+
+
+@dataclass(frozen=True)
+class Results:
+    """How results are summed up."""
+
+    reference_cohort: str | None = None  # whose mix of jobs rates are standardised to; None: that of all months
+    themes: int | None = None  # how many themes criteria are divided into; None: by their number, up to 20
+
+
+@dataclass(frozen=True)
+class Economics:
+    """What is assumed about money; every row that rests on it says so."""
+
+    grader_usd_per_hour: float | None = 50.0  # USD; None: what a review costs is unknown, and what follows from it
+    value_per_price: float = 2.0  # what a completed job is worth to its client, in multiples of its price
+    min_jobs: int = 12  # graded jobs without which there is no advice
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """The rules of the benchmark, from benchmark.yaml."""
 
@@ -89,6 +160,9 @@ class Benchmark:
     duplicates: Duplicates = field(default_factory=Duplicates)
     selection: Selection = field(default_factory=Selection)
     audit: AuditPlan = field(default_factory=AuditPlan)
+    grading: Grading = field(default_factory=Grading)
+    results: Results = field(default_factory=Results)
+    economics: Economics = field(default_factory=Economics)
 
 
 @dataclass(frozen=True)
@@ -211,6 +285,33 @@ class Registry:
             seen.add(model.name.casefold())
         return models
 
+    @cached_property
+    def graders(self) -> tuple[Grader, ...]:
+        """graders.yaml, validated; nobody where the file is missing."""
+        path = self.folder / "graders.yaml"
+        entries = (_yaml(path) if path.exists() else {}).get("graders") or []
+        if not isinstance(entries, list):
+            raise UserError("graders.yaml: `graders` must be a list.")
+        graders = tuple(_grader(entry) for entry in entries)
+        ids = [grader.id for grader in graders]
+        twice = next((i for i in ids if ids.count(i) > 1), None)
+        if twice is not None:
+            raise UserError(f"graders.yaml lists {twice!r} twice; give each grader an id of their own.")
+        return graders
+
+    @cached_property
+    def judges(self) -> tuple[Model, ...]:
+        """judges.yaml, validated: models that may be asked for verdicts; none where the file is missing."""
+        path = self.folder / "judges.yaml"
+        entries = (_yaml(path) if path.exists() else {}).get("judges") or []
+        if not isinstance(entries, list):
+            raise UserError("judges.yaml: `judges` must be a list.")
+        judges = tuple(_checked_model(entry) for entry in entries)
+        for judge in judges:
+            if judge.litellm is None or judge.agent_profile != "paper":
+                raise UserError(f"judges.yaml: {judge.name} needs a `litellm` id, and no agent_profile.")
+        return judges
+
     def model(self, name: str) -> Model:
         """The model of that name; UserError names those that exist."""
         for model in self.models:
@@ -305,7 +406,7 @@ def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
     if rule not in COMPLETION_RULES:
         raise UserError(f"{where}: completion_rule is {rule!r}; it must be one of {', '.join(COMPLETION_RULES)}.")
     first = str(_section(data, "cohorts", where).get("first", "2020-01"))
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", first):
+    if not re.fullmatch(_MONTH, first):
         raise UserError(f"{where}: cohorts.first is {first!r}; write a month as YYYY-MM.")
     categories = rules.get("categories")
     try:
@@ -329,9 +430,25 @@ def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
             duplicates=_duplicates(_section(data, "duplicates", where), where),
             selection=_selection(_section(data, "selection", where), where),
             audit=_audit_plan(_section(data, "audit", where), where),
+            grading=_grading(_section(data, "grading", where), where),
+            results=_results(_section(data, "results", where), where),
+            economics=_economics(_section(data, "economics", where), where),
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} has a value of the wrong kind: {error}.") from error
+
+
+def _results(section: Mapping[str, Any], where: Path) -> Results:
+    """How results are summed up."""
+    if unknown := sorted(set(section) - {"reference_cohort", "themes"}):
+        raise UserError(f"{where}: results has no key {unknown[0]!r}; it may hold reference_cohort and themes.")
+    month = section.get("reference_cohort")
+    if month is not None and not re.fullmatch(_MONTH, str(month)):
+        raise UserError(f"{where}: results.reference_cohort is {month!r}; write a month as YYYY-MM, or null for all.")
+    themes = section.get("themes")
+    if themes is not None and not _whole(themes, 2, 100):
+        raise UserError(f"{where}: results.themes is {themes!r}; write a whole number from 2 to 100, or null.")
+    return Results(None if month is None else str(month), themes)
 
 
 def _audit_plan(section: Mapping[str, Any], where: Path) -> AuditPlan:
@@ -344,6 +461,100 @@ def _audit_plan(section: Mapping[str, Any], where: Path) -> AuditPlan:
     if plan.per_stratum < 1 or plan.kept_times < 1:
         raise UserError(f"{where}: audit.per_stratum and audit.kept_times must be whole numbers of at least 1.")
     return plan
+
+
+def _grading(section: Mapping[str, Any], where: Path) -> Grading:
+    """Who may grade, and how packets are shared out."""
+    known = set(Grading.__dataclass_fields__)
+    if unknown := sorted(set(section) - known):
+        raise UserError(f"{where}: grading has no key {unknown[0]!r}; it may hold {', '.join(sorted(known))}.")
+    share, days = section.get("double_share", Grading.double_share), section.get("due_days", Grading.due_days)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(f"{where}: grading.double_share must be a number from 0 to 1.")
+    if not _whole(days, 1, 3650):
+        raise UserError(f"{where}: grading.due_days must be a whole number of at least 1.")
+    return Grading(
+        min_job_success_score=_amount(section.get("min_job_success_score"), "grading.min_job_success_score", where),
+        badges=_names(section.get("badges") or [], "grading.badges", where),
+        min_hours=_amount(section.get("min_hours"), "grading.min_hours", where),
+        double_share=float(share),
+        due_days=days,
+        seed=str(section.get("seed", Grading.seed)),
+    )
+
+
+def _economics(section: Mapping[str, Any], where: Path) -> Economics:
+    """What is assumed about money."""
+    known = set(Economics.__dataclass_fields__)
+    if unknown := sorted(set(section) - known):
+        raise UserError(f"{where}: economics has no key {unknown[0]!r}; it may hold {', '.join(sorted(known))}.")
+    rate = section.get("grader_usd_per_hour", Economics.grader_usd_per_hour)
+    worth = _amount(section.get("value_per_price", Economics.value_per_price), "economics.value_per_price", where)
+    least = section.get("min_jobs", Economics.min_jobs)
+    if not worth:
+        raise UserError(f"{where}: economics.value_per_price must be a number over 0, such as 2.")
+    if not _whole(least, 2, 1_000_000):
+        raise UserError(f"{where}: economics.min_jobs must be a whole number of at least 2.")
+    return Economics(_amount(rate, "economics.grader_usd_per_hour", where), worth, least)
+
+
+def _amount(value: Any, key: str, where: Path | str) -> float | None:
+    """A number of at least zero, or None where none is stated."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(f"{where}: {key} must be a number of at least 0, or null.")
+    return float(value)
+
+
+_PSEUDONYM = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
+_LIKE_A_NAME = re.compile(r"[a-z]{2,}(?:[-_][a-z]{2,})+")
+
+
+def _grader(entry: Any) -> Grader:
+    """The grader of an entry. Raises UserError when it is none, or says who the person is."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str | int):
+        raise UserError(f"graders.yaml: each entry must hold keys and values with an id; found {entry!r}.")
+    name, known = str(entry["id"]), set(Grader.__dataclass_fields__)
+    if "@" in name:
+        raise UserError(f"graders.yaml: {name!r} is an e-mail address; write a pseudonym such as grader-07 as id.")
+    if not _PSEUDONYM.fullmatch(name) or _LIKE_A_NAME.fullmatch(name):
+        raise UserError(
+            f"graders.yaml: {name!r} may be a person's name and is no id; write a pseudonym such as grader-07: one "
+            "word, or words with a number, of small letters, digits and hyphens, 40 at most."
+        )
+    if unknown := sorted(str(key) for key in entry if key not in known):
+        raise UserError(
+            f"graders.yaml: {name} has the key {unknown[0]!r}; there is no such key, and nothing here may say who a "
+            f"grader is. Known keys are {', '.join(sorted(known))}."
+        )
+    where, categories = f"graders.yaml: {name}", entry.get("categories", "all")
+    limit = entry.get("max_open")
+    if limit is not None and not _whole(limit, 1, 100_000):
+        raise UserError(f"{where}: max_open must be a whole number of at least 1, or null.")
+    label_studio = entry.get("label_studio")
+    return Grader(
+        id=name,
+        categories=None if categories == "all" else _names(categories, "categories", Path(where)),
+        job_success_score=_amount(entry.get("job_success_score"), "job_success_score", where),
+        badge=str(entry["badge"]) if entry.get("badge") is not None else None,
+        hours=_amount(entry.get("hours"), "hours", where),
+        active_from=_day(entry.get("active_from"), "active_from", where),
+        active_until=_day(entry.get("active_until"), "active_until", where),
+        max_open=limit,
+        languages=_names(entry.get("languages") or [], "languages", Path(where)),
+        label_studio=str(label_studio) if label_studio is not None else None,
+    )
+
+
+def _day(value: Any, key: str, where: str) -> date | None:
+    """A calendar day, or None where none is stated."""
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise UserError(f"{where}: {key} must be a day written as YYYY-MM-DD, or null.") from None
 
 
 MOST_MONTHS_BACK = 12

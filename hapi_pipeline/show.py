@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.curation.rules import CHAIN
@@ -16,11 +18,18 @@ from hapi_pipeline.settings import UserError
 from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
 
     from hapi_pipeline.curation.whatif import WhatIf
+    from hapi_pipeline.grading.judge import Judged
+    from hapi_pipeline.grading.worklist import Worklist
+    from hapi_pipeline.handout import Assigned
+    from hapi_pipeline.rebuild import Compared, Difference
     from hapi_pipeline.registry import Registry
     from hapi_pipeline.settings import Home
+    from hapi_pipeline.trace import Trace
 
 _ROWS_SHOWN = 200
 
@@ -226,6 +235,61 @@ def _some(cohorts: Sequence[str]) -> str:
     return ", ".join(cohorts[:6]) + (f" and {len(cohorts) - 6} more" if len(cohorts) > 6 else "")
 
 
+def print_worklist(found: Worklist, form: str) -> None:
+    """How far packets are: for a person, as JSON, or as CSV with a row a packet and role."""
+    if form == "json":
+        import json
+
+        print(_escaped(json.dumps(found.as_json(), default=_plain, ensure_ascii=False)))
+    elif form == "csv":
+        import csv
+
+        names = ("packet_id", "status", "role", "grader", "n_criteria", "n_answered", "n_disputed", "assigned_at")
+        writer = csv.DictWriter(sys.stdout, (*names, "due_at", "returned_at", "minutes"), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(found.rows)
+    else:
+        print(worklist_text(found))
+
+
+def worklist_text(found: Worklist) -> str:
+    """The worklist for a person, no line longer than 80 characters."""
+    from hapi_pipeline.grading.worklist import STATUSES
+
+    if not found.rows:
+        return "There are no packets yet; `hapi refresh` makes those of new attempts."
+    totals = [[n, status.replace("_", " "), STATUSES[status]] for status, n in found.totals.items() if n]
+    parts = [
+        f"Packets as of {found.now:%Y-%m-%d %H:%M} UTC, one for each packet and role\n",
+        table(["packets", "status", ""], totals, width=80),
+    ]
+    if found.graders:
+        shown = ("grader", "out", "overdue", "back", "median_minutes", "n_minutes")
+        rows = [[grader[name] for name in shown] for grader in found.graders]
+        parts.append("\n" + table(["grader", "out", "overdue", "back", "median min", "of"], rows, width=80))
+    steps = found.next or ["Nothing: every packet is with a grader or done."]
+    parts += ["\nWhat to do next"]
+    parts += [textwrap.fill(step, 80, initial_indent="- ", subsequent_indent="  ") for step in steps]
+    return "\n".join(parts)
+
+
+def handed_out_text(given: Assigned, out: Path, count: int, there: int) -> str:
+    """What came of handing packets out to graders."""
+    back = sum(change.event == "withdrawn" for change in given.changes)
+    graders = len({one["grader"] for one in given.out})
+    more = f"; {there} were there already" if there else ""
+    parts = [
+        f"{count} packet(s) for {graders} grader(s) in {out}, {given.new} of them given out now{more}. Send each "
+        "grader their folder; `hapi import verdicts FILE…` takes the filled workbooks back."
+        if count
+        else "Nothing to give out: every packet is done, or waits for somebody."
+    ]
+    if back:
+        parts.append(f"{back} packet(s) were taken back from graders who are no longer qualified; please tell them.")
+    parts += [f"{n} × {why}" if n > 1 else why for why, n in sorted(Counter(given.waiting).items())]
+    return "\n".join(parts)
+
+
 def print_models(registry: Registry, home: Home) -> None:
     """The registered models, with what each has and what it lacks."""
     if not registry.models:
@@ -322,16 +386,17 @@ def explain_job(lake: Lake, job_id: str, registry: Registry | None = None) -> st
         )
         criteria = ask("SELECT criterion_id, importance, text FROM rubrics WHERE job_id = $job ORDER BY position")
         outcomes = ask(
-            "SELECT a.model, a.round, a.finish_reason, a.n_deliverables AS files, o.n_passed AS passed, "
-            "o.n_criteria AS of, "
+            "SELECT a.model, a.round, coalesce(a.sample, 1) AS sample, a.finish_reason, "
+            "a.n_deliverables AS files, o.n_passed AS passed, o.n_criteria AS of, "
             "CASE WHEN o.outcome <> 'graded' THEN o.outcome WHEN o.all_criteria THEN 'complete' ELSE 'incomplete' END "
             "AS outcome, round(a.cost_usd, 4) AS usd FROM attempts a LEFT JOIN attempt_outcomes o USING (attempt_id) "
-            "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round"
+            "WHERE a.job_id = $job AND a.is_current ORDER BY a.model, a.turn, a.round, sample"
         )
         failed = ask(
             "SELECT model, round, criterion_id, grader, comment FROM verdicts WHERE job_id = $job AND is_current "
             "AND NOT passed ORDER BY ALL LIMIT 40"
         )
+        regrades = ask(_REGRADES)
         versions = ask(
             "SELECT source_file, source_row, imported_at FROM job_exports WHERE job_id = $job ORDER BY imported_at"
         )
@@ -348,10 +413,24 @@ def explain_job(lake: Lake, job_id: str, registry: Registry | None = None) -> st
         ("Attempts", outcomes),
         ("Not attempted", waiting),
         ("Failed criteria", failed),
+        ("Regrades: verdicts that newer ones of the same grader replaced", regrades),
     ):
         if rows:
             parts.append(f"{title}\n" + table(list(rows[0]), [list(r.values()) for r in rows]))
     return "\n\n".join(parts)
+
+
+_REGRADES = """
+SELECT o.model, o.round, o.criterion_id, o.grader,
+    CASE WHEN o.passed THEN 'pass' WHEN NOT o.passed THEN 'fail' ELSE 'unjudged' END AS was,
+    CASE WHEN n.passed THEN 'pass' WHEN NOT n.passed THEN 'fail' ELSE 'unjudged' END AS is_now,
+    strftime(o.imported_at, '%Y-%m-%d') AS imported, strftime(n.imported_at, '%Y-%m-%d') AS replaced
+FROM verdicts o
+JOIN verdicts n ON n.attempt_id = o.attempt_id AND n.criterion_id = o.criterion_id AND n.grader = o.grader
+    AND n.grader_role = o.grader_role AND n.is_current
+WHERE o.job_id = $job AND NOT o.is_current AND o.criterion_id <> '__overall__'
+ORDER BY ALL LIMIT 40
+"""
 
 
 def _headline(post: Mapping[str, Any]) -> str:
@@ -382,3 +461,164 @@ def _standing(post: Mapping[str, Any], away: Sequence[Mapping[str, Any]], inside
             f"{_text(rule['threshold'])} (rules version {rule['rule_version']})."
         )
     return "Imported, but not curated yet; `hapi refresh` decides."
+
+
+def judge_text(done: Judged, lake: Lake, registry: Registry, judge: str) -> str:
+    """What a judge was asked and how far it agrees with people, which is all that may be said of its verdicts."""
+    from hapi_pipeline.agreement import judge_agreement
+
+    lines = [f"Asked about {done.asked:,} packet(s) for ${done.cost_usd:,.2f}."]
+    lines += [f"{count:,} left: {why}." for why, count in sorted(done.left.items())]
+    if done.maybe_billed:
+        lines.append(f"{done.maybe_billed:,} call(s) brought nothing and may have been billed.")
+    for row in judge_agreement(lake, registry, {}).to_pylist():
+        if row["judge"] == judge and row["scope"] == "overall":
+            lines.append(_judge_line(row))
+    return "\n".join([*lines, "`hapi refresh` brings the table judge_agreement up to date."])
+
+
+def _judge_line(row: Mapping[str, Any]) -> str:
+    asked = f"Prompt {row['prompt_version']}: {row['n_calls']:,} packets, {row['n_no_verdict']:,} criteria not judged"
+    if not row["n_compared"]:
+        return f"{asked}; nothing to compare: people have not judged these."
+    alpha = "undefined" if row["alpha"] is None else f"{row['alpha']:.2f}"
+    ends = "" if row["alpha_lo"] is None else f" ({row['alpha_lo']:.2f} to {row['alpha_hi']:.2f})"
+    return (
+        f"{asked}; it agrees with people on {row['raw_agreement']:.1%} of {row['n_compared']:,} criteria, "
+        f"Krippendorff's alpha {alpha}{ends}."
+    )
+
+
+_DIFFERENCES_SHOWN = 20
+
+
+def print_rebuilt(found: Iterable[Compared], write: bool) -> int:
+    """What came of holding tables against the ledgers, a line a table as it is done; 1 when anything differs."""
+    tables = partitions = rows = 0
+    differences: list[Difference] = []
+    for one in found:
+        tables, partitions, rows = tables + 1, partitions + one.partitions, rows + one.rows
+        differences += one.differences
+        state = f"{len(one.differences):,} differ" if one.differences else "same"
+        print(f"{one.table:<24}{one.rows:>12,} rows in {one.partitions:>5,} partition(s)  {state}", flush=True)
+        for given in one.differences[:_DIFFERENCES_SHOWN]:
+            where = " ".join(f"{key}={_text(value)}" for key, value in given.keys.items()) or "the whole table"
+            print(textwrap.fill(f"{where}: {_text(given.text)}", 80, initial_indent="    ", subsequent_indent="      "))
+        if len(one.differences) > _DIFFERENCES_SHOWN:
+            print(f"    … {len(one.differences) - _DIFFERENCES_SHOWN:,} more")
+    whole = f"{rows:,} rows in {partitions:,} partition(s) of {tables} table(s) made from the ledgers"
+    if not differences:
+        print(f"\n{whole}: the lake holds the same.")
+        return 0
+    mended = sum(d.mendable for d in differences) if write else 0
+    print(f"\n{whole}; {len(differences):,} partition(s) of the lake differed, {mended:,} were replaced.")
+    if not write:
+        print("`hapi rebuild --write` replaces them.")
+    return 1
+
+
+_JOBS_TRACED, _VERDICTS_TRACED = 8, 20
+
+
+def print_trace(found: Trace, form: str, *, everything: bool = False) -> None:
+    """What stands behind a number: for a person, as one JSON object, or as CSV with a row a verdict."""
+    if form == "json":
+        import json
+        from dataclasses import asdict
+
+        print(_escaped(json.dumps(asdict(found), default=_plain, ensure_ascii=False)))
+    elif form == "csv":
+        import csv
+
+        from hapi_pipeline.trace import VERDICT_COLUMNS
+
+        writer = csv.DictWriter(sys.stdout, VERDICT_COLUMNS)
+        writer.writeheader()
+        writer.writerows(found.verdicts)
+    else:
+        print(trace_text(found, everything=everything))
+
+
+def trace_text(found: Trace, *, everything: bool = False) -> str:
+    """The trace for a terminal of 80 columns: numbers, formula, jobs by state, verdict rows."""
+    keys = ", ".join(f"{key} {_text(value)}" for key, value in found.keys.items())
+    simulated = " (simulated)" if found.simulated else ""
+    rows = f"; the sum of {found.n_rows} rows" if found.n_rows > 1 else ""
+    numbers = [
+        textwrap.fill(
+            f"{n.column:<17}{_text(n.value):>9}{_text(n.traced):>9}  {n.meaning}", 80, subsequent_indent=" " * 37
+        )
+        for n in found.numbers
+    ]
+    parts = [
+        textwrap.fill(f"{found.table}{simulated}: {keys}{rows}", 80),
+        "\n".join([f"{'':17}{'in table':>9}{'counted':>9}", *numbers]),
+        "Every number was counted anew from its jobs, and is what the table says.",
+    ]
+    said = [f"{key.capitalize()}: {value}." for key, value in found.formula.items() if key not in ("grain", "inputs")]
+    chain = " ← ".join(", ".join(step) for step in found.chain)
+    parts += ["\n".join(textwrap.fill(_text(line), 80) for line in [*said, f"Computed from: {chain}"])]
+    parts += _traced_jobs(found, everything)
+    parts += _traced_verdicts(found, everything)
+    return "\n\n".join(parts)
+
+
+def _traced_jobs(found: Trace, everything: bool) -> list[str]:
+    """The jobs of each state with their attempts."""
+    from hapi_pipeline.trace import STATES
+
+    made: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for attempt in found.attempts:
+        made.setdefault((attempt["cohort"], attempt["job_id"]), []).append(attempt)
+    parts = [f"Counted by {found.column}: {len(found.jobs):,} jobs"] if found.column else []
+    for state in STATES:
+        jobs = [job for job in found.jobs if job["state"] == state]
+        shown = jobs if everything else jobs[:_JOBS_TRACED]
+        rows = [
+            [job["job_id"], a["round"], a["attempt_id"], _passed(a)]
+            for job in shown
+            for a in made.get((job["cohort"], job["job_id"]), [_NO_ATTEMPT])
+        ]
+        if jobs:
+            listed = table(["job", "round", "attempt", "criteria passed"], rows, width=80)
+            parts.append(f"{state}: {len(jobs):,} job(s)\n{listed}{_more(len(jobs) - len(shown), 'jobs')}")
+    return parts
+
+
+_NO_ATTEMPT = {"round": None, "attempt_id": None, "n_criteria": None, "outcome": None, "n_passed": None}
+
+
+def _passed(attempt: Mapping[str, Any]) -> str:
+    if attempt["n_criteria"] is None:
+        return "–"
+    told = "" if attempt["outcome"] == "graded" else f", {attempt['outcome']}"
+    return f"{attempt['n_passed']} of {attempt['n_criteria']}{told}"
+
+
+def _traced_verdicts(found: Trace, everything: bool) -> list[str]:
+    """The verdict rows that count, and how many do not."""
+    counting = [v for v in found.verdicts if v["standing"] == "counts"]
+    shown = counting if everything else counting[:_VERDICTS_TRACED]
+    others = Counter(v["standing"] for v in found.verdicts if v["standing"] != "counts")
+    left = ", ".join(f"{n:,} {standing}" for standing, n in sorted(others.items()))
+    parts = [f"{len(counting):,} verdict rows count" + (f"; left out: {left} (--format csv has them)" if left else "")]
+    for (job, round_, attempt), given in groupby(shown, key=lambda v: (v["job_id"], v["round"], v["attempt_id"])):
+        rows = [
+            [v["criterion_id"], _VERDICT[v["passed"]], v["grader"], v["source_file"], v["source_row"], _day(v)]
+            for v in given
+        ]
+        listed = table(["criterion", "verdict", "grader", "file", "row", "imported"], rows, width=80)
+        parts.append(f"{_text(job)} {round_} {attempt}\n{listed}")
+    parts[-1] += _more(len(counting) - len(shown), "verdicts")
+    return parts
+
+
+def _day(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['imported_at']:%Y-%m-%d}"
+
+
+_VERDICT = {True: "pass", False: "fail", None: "unjudged"}
+
+
+def _more(count: int, what: str) -> str:
+    return f"\n… {count:,} more {what}; --all or --format csv or json gives them" if count else ""

@@ -133,15 +133,19 @@ def facts_of(
         jobs = ask(f"SELECT cohort, job_id FROM benchmark_jobs WHERE {where} ORDER BY ALL")  # noqa: S608
         tries = ask(
             "SELECT model, round, job_id, bool_or(status = 'done'), max(try_number) FROM attempts "  # noqa: S608
-            f"WHERE is_current AND {where} GROUP BY ALL"
+            f"WHERE is_current AND coalesce(sample, 1) = 1 AND {where} GROUP BY ALL"
         )
         known = (
             ask(
                 f"SELECT model, round, job_id, outcome, {benchmark.completion_rule} FROM attempt_outcomes "  # noqa: S608
-                f"WHERE {where}"
+                f"WHERE coalesce(sample, 1) = 1 AND {where}"
             )
             if outcomes is None
-            else [(o["model"], o["round"], o["job_id"], o["outcome"], o[benchmark.completion_rule]) for o in outcomes]
+            else [
+                (o["model"], o["round"], o["job_id"], o["outcome"], o[benchmark.completion_rule])
+                for o in outcomes
+                if o["sample"] == 1
+            ]
         )
     return Facts(
         jobs,

@@ -1,22 +1,39 @@
 -- grain: attempt (the current one of each job, model, round and sample)
 -- inputs: current verdicts on criteria as they stand today; adjudicators' verdicts, where there are any, override graders'
 -- unknown: a criterion without a verdict, or on which graders disagree, stays unknown: it is never a pass or a fail
-WITH voices AS (
-    SELECT v.attempt_id, v.criterion_id, v.passed,
-        v.grader_role = 'adjudicator' OR count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator')
-            OVER (PARTITION BY v.attempt_id, v.criterion_id) = 0 AS counts
+WITH standing AS (
+    SELECT job_id, criterion_id, rubric_version, importance IN ('critical', 'important') AS required FROM rubrics
+    UNION
+    SELECT s.job_id, s.criterion_id, s.rubric_version, r.importance IN ('critical', 'important')
+    FROM standing_criteria s JOIN rubrics r ON r.job_id = s.job_id AND r.criterion_id = s.criterion_id
+    WHERE s.still_stands
+),
+-- by grouping once, for a window function takes several times as long
+heard AS (
+    SELECT v.attempt_id, v.criterion_id, any_value(s.required) AS required,
+        count(v.passed) FILTER (WHERE v.grader_role = 'adjudicator') > 0 AS decided,
+        bool_and(v.passed) FILTER (WHERE v.grader_role = 'adjudicator') AS all_decided,
+        bool_or(v.passed) FILTER (WHERE v.grader_role = 'adjudicator') AS some_decided,
+        bool_and(v.passed) AS all_said, bool_or(v.passed) AS some_said
     FROM verdicts v
-    JOIN rubrics r ON r.job_id = v.job_id AND r.criterion_id = v.criterion_id
-    LEFT JOIN standing_criteria s
+    JOIN standing s
         ON s.job_id = v.job_id AND s.criterion_id = v.criterion_id AND s.rubric_version = v.rubric_version
-    WHERE v.is_current AND (v.rubric_version = r.rubric_version OR s.still_stands)
+    WHERE v.is_current
+    GROUP BY v.attempt_id, v.criterion_id
 ),
 per_criterion AS (
-    SELECT attempt_id, criterion_id,
-        CASE WHEN bool_and(passed) = bool_or(passed) THEN bool_and(passed) END AS passed,
-        bool_and(passed) <> bool_or(passed) AS disagreement
-    FROM voices WHERE counts
-    GROUP BY attempt_id, criterion_id
+    SELECT attempt_id, required,
+        CASE WHEN decided THEN all_decided ELSE all_said END AS every_one,
+        CASE WHEN decided THEN some_decided ELSE some_said END AS any_one
+    FROM heard
+),
+answered AS (
+    SELECT attempt_id, count(*) AS n_answered, count(*) FILTER (WHERE every_one = any_one) AS n_judged,
+        count(*) FILTER (WHERE every_one) AS n_passed, count(*) FILTER (WHERE NOT any_one) AS n_failed,
+        count(*) FILTER (WHERE required AND NOT any_one) AS n_required_failed,
+        count(*) FILTER (WHERE required AND every_one = any_one) AS n_required_judged,
+        coalesce(bool_or(every_one <> any_one), false) AS disagreement
+    FROM per_criterion GROUP BY attempt_id
 ),
 minutes AS (
     SELECT attempt_id, sum(minutes ORDER BY packet_id, grader) AS grader_minutes, bool_or(simulated) AS simulated
@@ -24,26 +41,25 @@ minutes AS (
           FROM verdicts WHERE is_current GROUP BY ALL)
     GROUP BY attempt_id
 ),
-criteria AS (
-    SELECT a.attempt_id, r.criterion_id, r.importance IN ('critical', 'important') AS required,
-        -- an attempt that hands in nothing fails every criterion without being graded
-        CASE WHEN a.n_deliverables = 0 THEN false ELSE p.passed END AS passed,
-        a.n_deliverables = 0 OR p.criterion_id IS NOT NULL AS answered,
-        coalesce(p.disagreement, false) AS disagreement
-    FROM attempts a
-    JOIN benchmark_jobs b USING (job_id)
-    JOIN rubrics r USING (job_id)
-    LEFT JOIN per_criterion p ON p.attempt_id = a.attempt_id AND p.criterion_id = r.criterion_id
-    WHERE a.is_current
+rubric_sizes AS (
+    SELECT job_id, count(*) AS n_criteria, count(*) FILTER (WHERE importance IN ('critical', 'important')) AS n_required
+    FROM rubrics GROUP BY job_id
 ),
 summed AS (
-    SELECT attempt_id, count(*) AS n_criteria, count(passed) AS n_judged, count(*) FILTER (WHERE passed) AS n_passed,
-        count(*) FILTER (WHERE NOT passed) AS n_failed, count(*) FILTER (WHERE NOT answered) AS n_unanswered,
-        count(*) FILTER (WHERE required) AS n_required,
-        count(*) FILTER (WHERE required AND NOT passed) AS n_required_failed,
-        count(*) FILTER (WHERE required AND passed IS NULL) AS n_required_unknown,
-        bool_or(disagreement) AS disagreement
-    FROM criteria GROUP BY attempt_id
+    SELECT a.attempt_id, z.n_criteria, z.n_required,
+        -- an attempt that hands in nothing fails every criterion without being graded
+        CASE WHEN a.n_deliverables = 0 THEN z.n_criteria ELSE coalesce(n.n_judged, 0) END AS n_judged,
+        CASE WHEN a.n_deliverables = 0 THEN 0 ELSE coalesce(n.n_passed, 0) END AS n_passed,
+        CASE WHEN a.n_deliverables = 0 THEN z.n_criteria ELSE coalesce(n.n_failed, 0) END AS n_failed,
+        CASE WHEN a.n_deliverables = 0 THEN 0 ELSE z.n_criteria - coalesce(n.n_answered, 0) END AS n_unanswered,
+        CASE WHEN a.n_deliverables = 0 THEN z.n_required ELSE coalesce(n.n_required_failed, 0) END AS n_required_failed,
+        CASE WHEN a.n_deliverables = 0 THEN 0
+             ELSE z.n_required - coalesce(n.n_required_judged, 0) END AS n_required_unknown,
+        coalesce(n.disagreement, false) AS disagreement
+    FROM attempts a
+    JOIN rubric_sizes z USING (job_id)
+    LEFT JOIN answered n USING (attempt_id)
+    WHERE a.is_current
 )
 SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, coalesce(a.sample, 1) AS sample, b.category, s.n_criteria, s.n_judged, s.n_passed,
     CASE WHEN a.status = 'infra' OR s.n_unanswered > 0 THEN NULL

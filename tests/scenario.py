@@ -258,6 +258,7 @@ def attempt(model: str, round_: str, job_id: str, **changes: Any) -> dict[str, A
         "job_id": job_id,
         "turn": 0,
         "arm": "human",
+        "sample": 1,
         "try_number": 1,
         "status": "done",
         "finish_reason": "finished",
@@ -338,6 +339,7 @@ def curate(lake: Lake, benchmark: Benchmark, cohort: str = COHORT) -> None:
     params = query_parameters(benchmark, dict(scope))
     make(lake, benchmark, "job_posts", scope)
     make(lake, benchmark, "rubrics", scope)
+    make(lake, benchmark, "standing_criteria", scope)
     for rule in CHAIN:
         if rule == "pii_free_jobs":
             lake.write("pii_findings", pii_findings(lake, scope), scope)
@@ -362,8 +364,17 @@ def evaluate(lake: Lake, benchmark: Benchmark) -> None:
             make(lake, benchmark, "verdicts", keys)
         cell = {"cohort": COHORT, "model": model}
         make(lake, benchmark, "attempt_outcomes", cell)
-        make(lake, benchmark, "completion_rates", cell)
-    for table in ("leaderboard", "category_rates", "feedback_lift", "dataset_overview"):
+        for table in ("job_states", "outcome_counts", "completion_rates"):
+            make(lake, benchmark, table, cell)
+    for table in (
+        "window_rates",
+        "leaderboard",
+        "category_rates",
+        "feedback_lift",
+        "cycle_curves",
+        "dataset_overview",
+        "release_overview",
+    ):
         make(lake, benchmark, table, SCOPE if TABLES[table].partitions else {})
 
 

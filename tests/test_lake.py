@@ -27,7 +27,9 @@ def overview(*categories: str, **changes: Any) -> pa.Table:
     return scenario.table_of(
         "dataset_overview",
         [
-            {"cohort": "2026-03", "category": c, "n_jobs": 1, "n_priced": 1, "n_timed": 0, "simulated": False} | changes
+            {"cohort": "2026-03", "category": c, "n_jobs": 1, "n_clients": 1, "n_priced": 1, "n_timed": 0}
+            | {"simulated": False}
+            | changes
             for c in categories
         ],
     )

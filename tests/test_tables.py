@@ -53,6 +53,7 @@ def test_sql_is_named_like_a_table_reads_known_relations_and_says_its_grain(name
         "jobs_per_month",
         "sample_seed",
         "price_bands",
+        "reference_cohort",
         "rule_version",
     }
 

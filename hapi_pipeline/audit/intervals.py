@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Z = 1.959963984540054
+from hapi_pipeline.stats.intervals import wilson as wilson
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,6 @@ class Estimate:
 
 
 UNKNOWN = Estimate()
-
-
-def wilson(positive: float, judged: float) -> tuple[float, float]:
-    """Wilson score interval at 95 % for a share; the ends are exact where none or all count. Needs judged > 0."""
-    centre = (positive + Z * Z / 2) / (judged + Z * Z)
-    half = Z / (judged + Z * Z) * math.sqrt(max(positive * (judged - positive), 0.0) / judged + Z * Z / 4)
-    lo, hi = max(centre - half, 0.0), min(centre + half, 1.0)
-    return (0.0 if positive <= 0 else lo), (1.0 if positive >= judged else hi)
 
 
 def sparse_wilson(positive: float, judged: float) -> tuple[float, float]:

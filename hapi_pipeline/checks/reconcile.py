@@ -37,11 +37,59 @@ SELECT cohort, rule, category, n_in, n_kept + n_rejected + n_unknown
 FROM funnel_by_category WHERE n_in <> n_kept + n_rejected + n_unknown
 ORDER BY ALL
 """
-RATES = """
+_FAULTY_RATES = """
+    n_eligible <> n_graded + n_pending + n_infra + n_unattempted OR n_completed > n_graded
+    OR (rate IS NULL) <> (n_graded = 0) OR rate NOT BETWEEN rate_lo AND rate_hi
+    OR rate NOT BETWEEN bound_lo AND bound_hi
+    OR (rate_graded IS NULL) <> (n_graded = 0) OR rate_graded NOT BETWEEN rate_graded_lo AND rate_graded_hi
+"""
+RATES = f"""
 SELECT cohort, model, round, category, rule, n_eligible, n_graded, n_pending, n_infra, n_unattempted, n_completed, rate
-FROM completion_rates
-WHERE n_eligible <> n_graded + n_pending + n_infra + n_unattempted OR n_completed > n_graded
-   OR rate IS NULL <> (n_graded = 0) OR rate NOT BETWEEN rate_lo AND rate_hi OR rate NOT BETWEEN bound_lo AND bound_hi
+FROM completion_rates WHERE {_FAULTY_RATES} ORDER BY ALL
+"""  # noqa: S608
+WINDOW_RATES = f"""
+SELECT w.window, model, round, scope, category, rule, n_eligible, n_graded, n_completed, rate, earn_rate, rate_std
+FROM window_rates w
+WHERE {_FAULTY_RATES}
+   OR n_failed_rescued > n_failed_before OR n_priced > n_eligible OR usd_completed > usd_eligible
+   OR (n_graded = 0 AND coalesce(earn_rate, rate_std, n_eff, mde_pp) IS NOT NULL)
+   OR rate NOT BETWEEN rate_cl_lo AND rate_cl_hi OR earn_rate NOT BETWEEN earn_lo AND earn_hi
+   OR rate_std NOT BETWEEN rate_std_lo AND rate_std_hi OR n_eff > n_eligible + 1e-6 OR std_covered NOT BETWEEN 0 AND 1
+UNION ALL
+SELECT "window", model, round, 'category', '(sum)', rule, n_eligible, n_graded, n_completed, NULL, NULL, NULL
+FROM (
+    SELECT "window", model, round, rule, scope, sum(n_eligible) AS n_eligible, sum(n_graded) AS n_graded,
+        sum(n_completed) AS n_completed
+    FROM window_rates GROUP BY ALL
+)
+GROUP BY ALL HAVING count(*) <> 2
+ORDER BY ALL
+"""  # noqa: S608
+LIFT = """
+SELECT l.window, model, round, rule, n_failed_before, n_retried, n_rescued, n_failed_rescued, n_paired
+FROM feedback_lift l
+WHERE (rescue_of_retried IS NULL) <> (n_retried = 0) OR (rescue_of_failed IS NULL) <> (n_failed_before = 0)
+   OR (net_points IS NULL) <> (n_paired = 0) OR n_rescued > n_retried OR n_failed_rescued > n_failed_before
+   OR n_before > n_completed OR n_paired <> coalesce(n_both + n_only_feedback + n_only_control + n_neither, 0)
+   OR rescue_of_retried NOT BETWEEN rescue_lo AND rescue_hi OR net_points NOT BETWEEN net_lo AND net_hi
+ORDER BY ALL
+"""
+CURVES = """
+SELECT c.window, model, arm, turn, rule, n_eligible, n_at_risk, n_events, n_censored, hazard, curve
+FROM cycle_curves c
+WHERE (hazard IS NULL) <> (n_at_risk = 0) OR n_events > n_at_risk OR n_censored < 0
+   OR n_at_risk + n_censored > n_eligible
+   OR (curve IS NULL AND n_at_risk > 0 AND turn = 0) OR curve NOT BETWEEN curve_lo AND curve_hi
+ORDER BY ALL
+"""
+REPEATS = """
+SELECT r.window, model, round, rule, k, n_jobs, n_jobs_graded, n_jobs_k, n_attempts, n_graded, n_pending, n_infra
+FROM repeatability r
+WHERE n_attempts <> n_graded + n_pending + n_infra OR n_completed > n_graded OR n_jobs_k > n_jobs_graded
+   OR (rate IS NULL) <> (n_jobs_graded = 0) OR (pass_hat_k IS NULL) <> (n_jobs_k = 0)
+   OR rate NOT BETWEEN rate_lo AND rate_hi OR pass_hat_k NOT BETWEEN pass_hat_lo AND pass_hat_hi
+   OR pass_at_k NOT BETWEEN pass_at_lo AND pass_at_hi OR pass_hat_k > pass_at_k + 1e-9
+   OR rate_se_graders < rate_se - 1e-9
 ORDER BY ALL
 """
 ORPHANS = """
@@ -82,6 +130,34 @@ def reconciliation_checks() -> list[dg.AssetChecksDefinition]:
             RATES,
             ["completion_rates"],
             "Eligible jobs are graded, pending, infra or unattempted, and rates lie within their bounds.",
+        ),
+        _check(
+            "window_rates",
+            "window_counts_add_up",
+            WINDOW_RATES,
+            ["window_rates"],
+            "The same over months, categories add up to all jobs, and nothing is said where nothing is graded.",
+        ),
+        _check(
+            "feedback_lift",
+            "lift_has_its_counts",
+            LIFT,
+            ["feedback_lift"],
+            "A rescue rate stands over jobs that were tried again, and a net effect over jobs known in both arms.",
+        ),
+        _check(
+            "cycle_curves",
+            "curves_have_their_counts",
+            CURVES,
+            ["cycle_curves"],
+            "A hazard stands over jobs at risk, and jobs are at risk, censored or complete before.",
+        ),
+        _check(
+            "repeatability",
+            "repeats_have_their_counts",
+            REPEATS,
+            ["repeatability"],
+            "Attempts are graded, pending or infra, and a figure for k attempts stands over jobs that have so many.",
         ),
     ]
 

@@ -264,8 +264,9 @@ SELECT count(*) FROM (SELECT job_id FROM moves WHERE move IN ('stay', 'go')) m
 FULL JOIN benchmark_jobs j ON j.job_id = m.job_id WHERE j.job_id IS NULL OR m.job_id IS NULL
 """
 _JOBS = {
-    "now": "SELECT job_id, category, simulated FROM moves WHERE move IN ('stay', 'go')",
-    "stay": "SELECT job_id, category, simulated FROM moves WHERE move = 'stay'",
+    of: "SELECT job_id, category, price_usd, NULL::VARCHAR AS client_id, NULL::TIMESTAMPTZ AS posted_at, "  # noqa: S608
+    f"NULL::TIMESTAMPTZ AS completed_at, simulated FROM moves WHERE move IN ({moves})"
+    for of, moves in (("now", "'stay', 'go'"), ("stay", "'stay'"))
 }
 
 
@@ -277,10 +278,11 @@ def _add_rates(
     params: Mapping[str, Any],
     relations: Mapping[str, pa.Table],
 ) -> None:
-    """The counts of completion_rates, from its own SQL, over the jobs that are in and over those that would stay."""
-    made = engine.query("completion_rates")
+    """The counts of the results, from their own SQL, over the jobs that are in and over those that would stay."""
+    states, counts = engine.query("job_states"), engine.query("outcome_counts")
     for of, jobs in sets.items():
-        for row in engine.run(lake, made, cell, params, {**relations, "benchmark_jobs": jobs}).to_pylist():
+        standing = engine.run(lake, states, cell, params, {**relations, "benchmark_jobs": jobs})
+        for row in engine.run(lake, counts, cell, params, {"job_states": standing}).to_pylist():
             if row["rule"] == found.completion_rule:
                 for count in ("n_eligible", "n_graded", "n_completed"):
                     found.rates[cell["model"], row["round"], of, count] += row[count]

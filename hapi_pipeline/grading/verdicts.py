@@ -274,7 +274,8 @@ class _Court:
             known = (found.job_id, found.model, found.round, str(found.sample))
             if any(said and said != truth for said, truth in zip(cell, known, strict=True)):
                 message = (
-                    "The packet_id belongs to another job, model, round or sample than the row says; correct one of them."
+                    "The packet_id belongs to another job, model, round or sample than the row says; "
+                    "correct one of them."
                 )
                 raise _RefusalError("packet_id", packet_id, "unknown_id", message)
             return found

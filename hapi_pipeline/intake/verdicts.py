@@ -2,74 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.intake.files import check_readable, sha256_of
 from hapi_pipeline.intake.ledger import commit_import, import_id, rows_of
-from hapi_pipeline.lake import Import, ImportedFile, Lake
+from hapi_pipeline.lake import Import, ImportedFile, Lake, write_bytes
+from hapi_pipeline.rounds import ROUND
 
 if TYPE_CHECKING:
-    from hapi_pipeline.grading.verdicts import GradingIndex
+    from hapi_pipeline.grading.files import Problem, VerdictFile
+    from hapi_pipeline.grading.verdicts import GradingIndex, Judgement, RoleOf
 
 
-def import_verdicts(lake: Lake, paths: Sequence[Path]) -> tuple[Import | None, list[Path]]:
+@dataclass
+class _Read:
+    """A file of the import: as it was read, and what came of it."""
+
+    path: Path
+    sha: str
+    file: VerdictFile
+    judged: Judgement
+
+    @property
+    def manifest(self) -> ImportedFile:
+        return ImportedFile(self.path.name, self.sha, len(self.judged.rows), len(self.judged.quarantine))
+
+
+def import_verdicts(
+    lake: Lake,
+    paths: Sequence[Path],
+    *,
+    people: Mapping[str, str] | None = None,
+    role_of: RoleOf | None = None,
+    replies: Path | None = None,
+) -> tuple[Import | None, list[Path]]:
     """Import files of verdicts in one go; returns the import, and the files that had been imported before.
 
-    Good rows count at once with all others of the call, bad rows go to quarantine. Raises UserError before anything
-    is written when a file is no verdict file at all.
+    Good rows count at once with all others of the call, bad rows go to quarantine. `people` are the graders' ids by
+    the id or address under which an annotation tool knows them; `role_of` tells the role that a grader was given for
+    a packet: by default the ledger of assignments does, where there is one. For each file a reply to its grader is
+    written into the folder `replies`: see `reply_path`. Raises UserError before anything is written when a file is no
+    verdict file at all.
     """
     from hapi_pipeline.grading.files import read_verdict_file
-    from hapi_pipeline.grading.verdicts import judge
+    from hapi_pipeline.grading.verdicts import judgement
+    from hapi_pipeline.grading.worklist import assigned_roles
+    from hapi_pipeline.intake.verdicts_bulk import import_large
 
     early = _came_too_early(lake)
-    known, seen = lake.imported("verdicts").keys() - early, set[str]()
+    fresh, repeated = _fresh(paths, lake.imported("verdicts").keys() - early)
+    role_of = role_of or assigned_roles(lake) or None
+    large = import_large(lake, fresh, early, role_of=role_of, replies=replies)
+    if large is not None:
+        return large.done, repeated if large.done else [*repeated, *paths]
+    opened = [(path, sha, read_verdict_file(path, people)) for path, sha in fresh]
+    if not opened:
+        return None, repeated
+    index, now = grading_index(lake), datetime.now(UTC)
+    read: list[_Read] = []
+    for path, sha, file in opened:
+        made = judgement(file, index, source_file=path.name, source_sha256=sha, imported_at=now, role_of=role_of)
+        if sha in early and not made.rows:  # still nothing known of it: its quarantine rows are there already
+            repeated.append(path)
+        else:
+            read.append(_Read(path, sha, file, made))
+    if not read:
+        return None, repeated
+    _refuse_contradictions(read, now)
+    shas = [r.sha for r in read]
+    # an early file that comes again is another import than the one that found nothing in it
+    number = import_id("verdicts", *shas, *([now.isoformat()] if early.intersection(shas) else []))
+    rows = [row for r in read for row in r.judged.rows]
+    for model, round_name in sorted({(row["model"], row["round"]) for row in rows}):
+        some = [row for row in rows if (row["model"], row["round"]) == (model, round_name)]
+        keys = {"model": model, "round": round_name}
+        lake.append("verdict_exports", number, rows_of("verdict_exports", some), keys)
+    if replies is not None:
+        _write_replies(replies, read, index)
+    done = Import(
+        import_id=number,
+        kind="verdicts",
+        source=None,
+        files=tuple(r.manifest for r in read),
+        imported_at=now.isoformat(),
+        cohorts=tuple(sorted({row["cohort"] for row in rows})),
+    )
+    return commit_import(lake, done, [row for r in read for row in r.judged.quarantine]), repeated
+
+
+def _fresh(paths: Sequence[Path], known: Collection[str]) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """The files that are new, with their hashes, and those that are known or named twice."""
+    seen: set[str] = set(known)
     fresh: list[tuple[Path, str]] = []
     repeated: list[Path] = []
     for path in paths:
         check_readable(path)
         sha = sha256_of(path)
-        if sha in known or sha in seen:
+        if sha in seen:
             repeated.append(path)
         else:
             fresh.append((path, sha))
         seen.add(sha)
-    opened = [(path, sha, read_verdict_file(path)) for path, sha in fresh]
-    if not opened:
-        return None, repeated
-    index, now = grading_index(lake), datetime.now(UTC)
-    rows: list[dict[str, Any]] = []
-    quarantined: list[dict[str, Any]] = []
-    files = []
-    for path, sha, read in opened:
-        good, bad = judge(read, index, source_file=path.name, source_sha256=sha, imported_at=now)
-        if sha in early and not good:  # still nothing known of it: its quarantine rows are there already
-            repeated.append(path)
-            continue
-        rows += good
-        quarantined += bad
-        files.append(ImportedFile(path.name, sha, len(good), len(bad)))
-    if not files:
-        return None, repeated
-    shas = [f.sha256 for f in files]
-    # an early file that comes again is another import than the one that found nothing in it
-    number = import_id("verdicts", *shas, *([now.isoformat()] if early.intersection(shas) else []))
-    for model, round_name in sorted({(row["model"], row["round"]) for row in rows}):
-        some = [row for row in rows if (row["model"], row["round"]) == (model, round_name)]
-        keys = {"model": model, "round": round_name}
-        lake.append("verdict_exports", number, rows_of("verdict_exports", some), keys)
-    done = Import(
-        import_id=number,
-        kind="verdicts",
-        source=None,
-        files=tuple(files),
-        imported_at=now.isoformat(),
-        cohorts=tuple(sorted({row["cohort"] for row in rows})),
-    )
-    return commit_import(lake, done, quarantined), repeated
+    return fresh, repeated
+
+
+def _refuse_contradictions(read: Sequence[_Read], now: datetime) -> None:
+    """Take out what a grader says differently in two files of one import, on both sides."""
+    from hapi_pipeline.grading.verdicts import Judgement, conflict_between_files, contradictions, quarantined
+
+    if len(read) < 2:
+        return
+    refused = contradictions([row for r in read for row in r.judged.rows])
+    for r in read:
+        mine = [row for row in r.judged.rows if row["verdict_id"] in refused]
+        if mine:
+            problems = [conflict_between_files(row) for row in mine]
+            r.judged = Judgement(
+                [row for row in r.judged.rows if row["verdict_id"] not in refused],
+                [*r.judged.quarantine, *(quarantined(p, r.path.name, r.sha, now) for p in problems)],
+                (*r.judged.problems, *problems),
+            )
+
+
+def reply_path(replies: Path, name: str, sha256: str) -> Path:
+    """Where the reply to the grader of a file stands: a name that is harmless, and another for other bytes."""
+    plain = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._-")[:60] or "file"
+    return replies / f"{plain}_{sha256[:8]}.md"
+
+
+def texts_of(problems: Sequence[Problem], index: GradingIndex) -> dict[tuple[str, str], str]:
+    """The words of the criteria that problems are about, by packet and criterion."""
+    return {
+        (p.packet_id, p.criterion_id): index.texts.get((about.job_id, p.criterion_id), "")
+        for p in problems
+        if p.packet_id and p.criterion_id and (about := index.by_packet(p.packet_id))
+    }
+
+
+def _write_replies(replies: Path, read: Sequence[_Read], index: GradingIndex) -> None:
+    from hapi_pipeline.grading.reply import first_row, reply
+
+    replies.mkdir(parents=True, exist_ok=True)
+    secrets = index.models
+    for r in read:
+        rows, problems = r.judged.rows, r.judged.problems
+        texts = texts_of(problems, index)
+        text = reply(r.path.name, r.file.form, rows, problems, texts, above=first_row(r.file), secrets=secrets)
+        write_bytes(reply_path(replies, r.path.name, r.sha), text.encode())
 
 
 def _came_too_early(lake: Lake) -> set[str]:
@@ -79,7 +164,8 @@ def _came_too_early(lake: Lake) -> set[str]:
         found = connection.execute(
             """
             SELECT source_sha256 FROM quarantine WHERE kind = 'verdicts'
-            GROUP BY source_sha256 HAVING bool_and(code = 'unknown_id')
+            GROUP BY source_sha256
+            HAVING bool_and(code IN ('unknown_id', 'skipped_task')) AND bool_or(code = 'unknown_id')
             EXCEPT SELECT source_sha256 FROM verdict_exports
             """
         ).fetchall()
@@ -87,12 +173,12 @@ def _came_too_early(lake: Lake) -> set[str]:
 
 
 def grading_index(lake: Lake) -> GradingIndex:
-    """Every attempt that verdicts may be given on, by its packet and by its job, model and round."""
+    """Every attempt that verdicts may be given on, by its packet and by its job, model, round and sample."""
     from hapi_pipeline.grading.packets import packet_id_for
     from hapi_pipeline.grading.verdicts import Gradable, GradingIndex
 
     with connect() as connection:
-        open_tables(connection, lake, ["attempts", "packets", "rubrics"])
+        open_tables(connection, lake, ["attempts", "packets", "rubrics", "standing_criteria"])
         found = connection.execute(
             """
             WITH criteria AS (
@@ -100,15 +186,28 @@ def grading_index(lake: Lake) -> GradingIndex:
                 FROM rubrics GROUP BY job_id
             )
             SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, c.rubric_version, p.packet_sha256, c.criteria,
-                   a.simulated, a.is_current
+                   a.simulated, a.finished_at, coalesce(a.sample, 1)
             FROM attempts a
             JOIN criteria c USING (job_id)
             LEFT JOIN packets p ON p.attempt_id = a.attempt_id
             ORDER BY a.is_current, a.finished_at, a.attempt_id
             """
         ).fetchall()
-    # by job, model and round the last one listed is found: the current attempt
-    return GradingIndex(
+        versions = connection.execute(
+            """
+            SELECT job_id, rubric_version, list(criterion_id) FILTER (WHERE still_stands)
+            FROM standing_criteria GROUP BY ALL
+            """
+        ).fetchall()
+        texts = connection.execute("SELECT job_id, criterion_id, text FROM rubrics").fetchall()
+    standing: dict[str, dict[str, frozenset[str]]] = {}
+    for job_id, version, still_standing in versions:
+        standing.setdefault(job_id, {})[version] = frozenset(still_standing or ())
+    started = {(model, job_id, round_) for _, _, model, round_, job_id, *_ in found}
+    # the round that an attempt follows: verdicts on that one come late from now on
+    followed_up = {(m, j, ROUND[r].after) for m, j, r in started if r in ROUND}
+    # by job, model, round and sample the last one listed is found: the current attempt
+    gradables = (
         Gradable(
             packet_id_for(attempt_id),
             attempt_id,
@@ -120,6 +219,11 @@ def grading_index(lake: Lake) -> GradingIndex:
             sha,
             frozenset(criteria),
             simulated,
+            standing.get(job_id, {}),
+            finished_at,
+            sample,
+            sample == 1 and (model, job_id, round_) in followed_up,
         )
-        for attempt_id, cohort, model, round_, job_id, version, sha, criteria, simulated, _ in found
+        for attempt_id, cohort, model, round_, job_id, version, sha, criteria, simulated, finished_at, sample in found
     )
+    return GradingIndex(gradables, {(job_id, criterion): text for job_id, criterion, text in texts})

@@ -13,6 +13,12 @@ COLUMN_OF_ROUND = {"agent_alone": "before_pct", "feedback_1": "after_1_turn_pct"
 """Published column of each round that the category table was published for."""
 
 
+PUBLISHED_RESCUE = {"Claude Sonnet 4": "23.3", "Gemini 2.5 Pro": "18.0", "GPT-5": "19.0"}
+"""Published percent of failed jobs that the first turn rescued, by model."""
+PUBLISHED_SCORES = {"Claude Sonnet 4": (0.26, 0.16), "Gemini 2.5 Pro": (0.30, 0.21), "GPT-5": (0.27, 0.16)}
+"""Published mean share of criteria passed by the agent alone: over all jobs, and over those not complete."""
+
+
 @dataclass(frozen=True)
 class PublishedCell:
     """One published percentage, with the number of jobs that comes nearest to it."""
@@ -34,6 +40,42 @@ def published_cells(path: Path | None = None) -> list[PublishedCell]:
 def published_overall(path: Path | None = None) -> list[PublishedCell]:
     """The published figures over all categories; they do not follow from the category table."""
     return _cells("overall", path)
+
+
+def contradictions(path: Path | None = None) -> list[str]:
+    """Where the published figures contradict each other, a sentence each, worked out from the figures themselves."""
+    cells, overall = published_cells(path), {(c.model, c.round): c for c in published_overall(path)}
+    found = []
+    for model in dict.fromkeys(c.model for c in cells):
+        before, after = overall[model, "agent_alone"], overall[model, "feedback_1"]
+        for cell in (before, after):
+            summed = sum(c.count for c in cells if (c.model, c.round) == (model, cell.round))
+            if summed != cell.count:
+                found.append(
+                    f"{model}, {cell.round}: the categories add up to {summed} of {cell.n_jobs} jobs "
+                    f"({100 * summed / cell.n_jobs:.1f} %), the headline of {cell.percent} % is {cell.count}."
+                )
+        rescued, failed, rate = after.count - before.count, before.n_jobs - before.count, float(PUBLISHED_RESCUE[model])
+        tried = round(100 * rescued / rate)
+        if tried != failed:
+            found.append(
+                f"{model}: {rescued} jobs rescued are {rate} % of {tried}, but {failed} had failed (of which they are "
+                f"{100 * rescued / failed:.1f} %): {failed - tried} seem not to have been tried again."
+            )
+        passed = (PUBLISHED_SCORES[model][0] - failed / before.n_jobs * PUBLISHED_SCORES[model][1]) / (
+            before.count / before.n_jobs
+        )
+        if passed < LEAST_PASSED:
+            found.append(
+                f"{model}: mean scores of {PUBLISHED_SCORES[model][0]:.2f} over all jobs and "
+                f"{PUBLISHED_SCORES[model][1]:.2f} over incomplete ones mean that complete jobs passed only "
+                f"{100 * passed:.0f} % of their criteria."
+            )
+    return found
+
+
+LEAST_PASSED = 0.9
+"""A complete job passes every critical and important criterion; that it fails more than a tenth of all is odd."""
 
 
 def nearest_count(percent: str, n_jobs: int) -> tuple[int, bool]:

@@ -118,6 +118,7 @@ def _told(story: Story, folder: Path) -> Story:
     story.do("models", "models")
     for job in ("J2", "J3", "J7", "J8"):
         story.do(f"explain {job}", "explain", job)
+    story.do("rebuild", "rebuild")
     return story
 
 
@@ -174,6 +175,8 @@ def test_every_command_succeeds(story: Story) -> None:
 
 def test_a_first_refresh_attempts_every_job_that_qualifies(story: Story) -> None:
     assert "6 attempts made" in story.said["refresh 1"][1]
+    before, _, _ = story.said["refresh 1"][1].partition("6 attempts made")
+    assert "Sim X: 6 to be made." in before, "said before it is done"
     assert story.rates["ungraded"]["2025-03", "Sim X", "agent_alone"] == (4, 0, 0, 4)
     assert story.rates["ungraded"]["2025-04", "Sim X", "agent_alone"] == (2, 0, 0, 2)
 
@@ -255,6 +258,12 @@ def test_attempts_made_elsewhere_are_graded_like_any_other(story: Story) -> None
     assert "imported before" in story.said["attempts again"][1]
     assert "10 verdicts taken in" in story.said["long verdicts"][1]
     assert story.rates["graded"]["2025-03", "Elsewhere", "agent_alone"] == (4, 2, 1, 0)
+
+
+def test_every_table_is_what_the_ledgers_make_of_it_without_dagster(story: Story) -> None:
+    code, out, _ = story.said["rebuild"]
+    assert (code, "the lake holds the same" in out) == (0, True), out
+    assert {"job_posts", "attempts", "packets", "leaderboard"} <= {line.split()[0] for line in out.splitlines() if line}
 
 
 def test_no_attempt_was_asked_for_twice(story: Story) -> None:

@@ -179,6 +179,8 @@ RATES_ROW = {
     "rate_lo": 0.1,
     "rate_hi": 0.6,
     "rate_graded": 0.5,
+    "rate_graded_lo": 0.2,
+    "rate_graded_hi": 0.8,
     "bound_lo": 0.3,
     "bound_hi": 0.7,
     "simulated": False,
@@ -219,6 +221,8 @@ GOOD_RATES: list[dict[str, Any]] = [
         "rate_lo": None,
         "rate_hi": None,
         "rate_graded": None,
+        "rate_graded_lo": None,
+        "rate_graded_hi": None,
         "bound_lo": 0.0,
         "bound_hi": 1.0,
     },
@@ -234,6 +238,8 @@ BAD_RATES: list[dict[str, Any]] = [
     {"n_graded": 0, "n_pending": 8, "n_completed": 0},
     {"bound_hi": 0.2},
     {"bound_lo": 0.4},
+    {"rate_graded": None},
+    {"rate_graded": 0.9},
 ]
 
 

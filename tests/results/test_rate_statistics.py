@@ -613,7 +613,10 @@ def test_a_release_is_described_as_it_was_frozen(lake: Lake, benchmark: Benchmar
             [scenario.criterion("j1", c, "critical", source_row=i) for c in ("c1", "c2") for i in (1, 2)],
         ),
     }
-    (row,) = engine.run(lake, engine.query("release_overview"), {}, {}, relations).to_pylist()
+    found = engine.run(lake, engine.query("release_overview"), {}, {}, relations)
+    whole, row = found.sort_by("category").to_pylist()
+    assert (row["category"], whole) == ("Writing", row | {"category": "(all)"})
+    assert (row["n_clients"], row["price_p90"]) == (4, pytest.approx(360.0))
     assert (row["n_jobs"], row["n_priced"], row["price_median"], row["share_10_200"]) == (4, 3, 200.0, 2 / 3)
     assert (row["n_timed"], row["hours_median"], row["criteria_min"], row["criteria_max"]) == (1, 24.0, 2, 2)
 

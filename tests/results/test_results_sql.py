@@ -115,8 +115,14 @@ def test_the_lift_of_a_second_try_is_over_the_same_jobs(world: Lake) -> None:
 
 
 def test_the_overview_counts_the_jobs_of_the_benchmark(world: Lake) -> None:
-    overview = {r["category"]: r for r in rows(world, "dataset_overview")}
-    assert {c: r["n_jobs"] for c, r in overview.items()} == {"Writing": 2, "Data": 1, "unknown": 1}
+    found = rows(world, "dataset_overview")
+    overview = {r["category"]: r for r in found if r["cohort"] == COHORT}
+    assert {c: r["n_jobs"] for c, r in overview.items()} == {"Writing": 2, "Data": 1, "unknown": 1, "(all)": 4}
+    # with one month, all months are this one
+    assert [r | {"cohort": COHORT} for r in found if r["cohort"] == "(all)"] == list(overview.values())
+    assert overview["(all)"]["price_p10"] == pytest.approx(12.5 + 0.3 * 37.5)  # of 12.5, 50, 100, 499.99
+    assert overview["(all)"]["price_p90"] == pytest.approx(100 + 0.7 * 399.99)
+    assert (overview["(all)"]["n_clients"], overview["(all)"]["share_10_200"]) == (4, 0.75)
     assert (overview["Writing"]["price_min"], overview["Writing"]["price_max"]) == (100.0, 499.99)
     assert overview["Writing"]["share_10_200"] == 0.5
     assert overview["Data"]["criteria_mean"] == 3.0

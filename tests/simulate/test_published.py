@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hapi_pipeline.settings import UserError
-from hapi_pipeline.simulate.published import nearest_count, published_cells, published_overall
+from hapi_pipeline.simulate.published import contradictions, nearest_count, published_cells, published_overall
 
 
 def test_every_cell_is_there_once() -> None:
@@ -16,6 +16,25 @@ def test_every_cell_is_there_once() -> None:
     assert len(cells) == 8 * 3 * 2
     assert len({(c.category, c.model, c.round) for c in cells}) == len(cells)
     assert sum({c.category: c.n_jobs for c in cells}.values()) == 322
+
+
+def test_the_published_figures_contradict_each_other_where_their_arithmetic_does() -> None:
+    text = "\n".join(contradictions())
+    for counts in ("139 of 322", "172 of 322", "74 of 322", "120 of 322", "68 of 322", "117 of 322"):
+        assert counts in text
+    for tried, failed in ((159, 194), (222, 258), (237, 259)):
+        assert f"% of {tried}, but {failed} had failed" in text
+    assert [share in text for share in ("only 41 %", "only 66 %", "only 72 %")] == [True] * 3
+    assert len(contradictions()) == 12
+
+
+def test_figures_that_agree_contradict_nothing(tmp_path: Path) -> None:
+    head = "scope,category,n_jobs,model,before_pct,after_1_turn_pct,after_2_turns_pct,note\n"
+    rows = "overall,all,100,GPT-5,50,60,,\ncategory,A,100,GPT-5,50,60,,\n"
+    path = tmp_path / "published.csv"
+    path.write_text(head + rows)
+    assert [line for line in contradictions(path) if "add up" in line] == []
+    assert any("10 jobs rescued are 19.0 % of 53, but 50 had failed" in line for line in contradictions(path))
 
 
 def test_the_impossible_cells() -> None:

@@ -1,0 +1,423 @@
+"""One large file of verdicts in the long form, taken in column by column: see `grading/bulk.py`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import mmap
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.grading import bulk, delimited
+from hapi_pipeline.grading.bulk import Bulk, Ground, Plain
+from hapi_pipeline.grading.files import OVERALL
+from hapi_pipeline.grading.verdicts import FIRST, ROLES, Gradable, GradingIndex, RoleOf
+from hapi_pipeline.intake.ledger import commit_import, import_id, rows_of
+from hapi_pipeline.lake import ROW_GROUP, Import, ImportedFile, Lake, write_bytes
+from hapi_pipeline.parallel import in_threads
+from hapi_pipeline.rounds import ROUNDS
+from hapi_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Array = np.ndarray[Any, Any]
+
+LEAST = 2_000_000
+"""Bytes from which on a file is worth it: some 20,000 rows."""
+_MOST = 1 << 30  # beyond which a file is refused
+_OF_ATTEMPT = ("packet_id", "attempt_id", "cohort", "model", "round", "job_id", "rubric_version", "simulated")
+_AT_ONCE = 2  # partitions that are written together
+
+
+@dataclass(frozen=True)
+class Large:
+    """What came of a large file: its import, or None when nothing is known of it yet, once more."""
+
+    done: Import | None
+
+
+def import_large(
+    lake: Lake,
+    fresh: Sequence[tuple[Path, str]],
+    early: Collection[str] = (),
+    *,
+    role_of: RoleOf | None = None,
+    replies: Path | None = None,
+    least: int | None = None,
+) -> Large | None:
+    """Import a file in bulk; None where that cannot be done or is not worth it: nothing was written then.
+
+    `fresh` are the files of the import with their SHA-256: only one by itself is taken. `early` are those that were
+    imported before when nothing was known of them. Raises UserError where the file is no text.
+    """
+    if len(fresh) != 1 or not (LEAST if least is None else least) <= fresh[0][0].stat().st_size <= _MOST:
+        return None
+    (path, sha256), now = fresh[0], datetime.now(UTC)
+    with _opened(path) as data:
+        found = _judged(lake, data, path.name, sha256, now, role_of)
+    if found is None:
+        return None
+    made, ground = found
+    rows = len(made.plain) + len(made.judged.rows)
+    if sha256 in early and not rows:
+        return Large(None)
+    number = import_id("verdicts", sha256, *([now.isoformat()] if sha256 in early else []))
+    _append(lake, number, made, ground, path.name, sha256, now)
+    if replies is not None:
+        _write_reply(replies, path.name, sha256, made, ground)
+    cohorts = _of_attempts(ground, made.plain, "cohort") | {row["cohort"] for row in made.judged.rows}
+    done = Import(
+        import_id=number,
+        kind="verdicts",
+        source=None,
+        files=(ImportedFile(path.name, sha256, rows, len(made.judged.quarantine)),),
+        imported_at=now.isoformat(),
+        cohorts=tuple(sorted(cohorts)),
+    )
+    return Large(commit_import(lake, done, made.judged.quarantine))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def _judged(
+    lake: Lake, data: Any, name: str, sha256: str, now: datetime, role_of: RoleOf | None
+) -> tuple[Bulk, Ground] | None:
+    guessed = False
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4000]:
+        data, guessed = _recoded(data, name)
+    for _ in range(2):
+        shape = bulk.shape_of(data, name)
+        if shape is None and not guessed and not _is_utf8(data):
+            data, guessed = _recoded(data, name)
+            continue
+        ground = None if shape is None else ground_of(lake, role_of)
+        if shape is None or ground is None:
+            return None
+        try:
+            made = bulk.judge_in_bulk(
+                data, shape, ground, source_file=name, source_sha256=sha256, imported_at=now, guessed=guessed
+            )
+        except bulk.NotUtf8Error:
+            data, guessed = _recoded(data, name)
+        else:
+            return made, ground
+    return None
+
+
+def _recoded(data: Any, name: str) -> tuple[bytes, bool]:
+    """The same text in UTF-8, and whether its encoding was guessed."""
+    text, guessed = delimited.decode(bytes(data), name)
+    return text.encode("utf-8"), guessed
+
+
+def _is_utf8(data: Any) -> bool:
+    try:
+        bytes(data).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# --- what verdicts may be about ----------------
+
+
+def ground_of(lake: Lake, role_of: RoleOf | None = None) -> Ground | None:
+    """Every attempt that verdicts may be given on, as columns; None where packets are not told apart by their ids."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    follows = ", ".join(f"('{r.name}', '{r.after}')" for r in ROUNDS if r.after)
+    with connect() as connection:
+        open_tables(connection, lake, ["attempts", "packets", "rubrics", "standing_criteria"])
+        attempts = connection.sql(
+            f"""
+            WITH versions AS (SELECT job_id, any_value(rubric_version) AS rubric_version FROM rubrics GROUP BY job_id),
+            followed AS (
+                SELECT DISTINCT a.model, a.job_id, f.after AS round
+                FROM attempts a JOIN versions v USING (job_id)
+                JOIN (VALUES {follows}) f(round, after) ON f.round = a.round
+            )
+            SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, v.rubric_version, p.packet_sha256, a.simulated,
+                   a.finished_at, coalesce(a.sample, 1) AS sample,
+                   f.job_id IS NOT NULL AND coalesce(a.sample, 1) = 1 AS followed_up
+            FROM attempts a
+            JOIN versions v USING (job_id)
+            LEFT JOIN packets p ON p.attempt_id = a.attempt_id
+            LEFT JOIN followed f ON f.model = a.model AND f.job_id = a.job_id AND f.round = a.round
+            ORDER BY a.is_current, a.finished_at, a.attempt_id
+            """  # noqa: S608
+        ).to_arrow_table()
+        criteria = connection.sql("SELECT job_id, criterion_id FROM rubrics").to_arrow_table()
+    attempts = attempts.append_column("packet_id", packet_ids(attempts.column("attempt_id").combine_chunks()))
+    if pc.count_distinct(attempts.column("packet_id")).as_py() != attempts.num_rows:
+        return None
+    attempts = pa.table({name: attempts.column(name).combine_chunks() for name in attempts.column_names})
+    return Ground(attempts, criteria, OnDemand(lake, attempts, criteria), role_of)
+
+
+def packet_ids(attempt_ids: pa.Array) -> pa.Array:
+    """`packet_id_for` each attempt, a hundred thousand in the time in which it makes some ten thousand."""
+    import numpy as np
+    import pyarrow as pa
+
+    prefix = (6).to_bytes(8, "big") + b"packet"
+    sha256 = hashlib.sha256
+    parts = [text.encode() for text in attempt_ids.to_pylist()]
+    digests = b"".join([sha256(prefix + len(part).to_bytes(8, "big") + part).digest()[:8] for part in parts])
+    # base32: five bits a character, twelve characters
+    bits = np.frombuffer(digests, ">u8").astype(np.uint64)[:, None] >> np.arange(59, 0, -5, dtype=np.uint64)
+    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
+    text = np.empty((len(parts), 15), np.uint8)
+    text[:, :3], text[:, 3:] = np.frombuffer(b"pk_", np.uint8), letters[(bits & np.uint64(31)).astype(np.intp)]
+    offsets = np.arange(len(parts) + 1, dtype=np.int32) * 15
+    return pa.Array.from_buffers(pa.string(), len(parts), [None, pa.py_buffer(offsets), pa.py_buffer(text.tobytes())])
+
+
+class OnDemand(GradingIndex):
+    """The index of attempts for the few rows that are judged one by one: each attempt is made when it is asked for."""
+
+    def __init__(self, lake: Lake, attempts: pa.Table, criteria: pa.Table):
+        self._lake, self._attempts, self._of_jobs = lake, attempts, criteria
+
+    def by_packet(self, packet_id: str) -> Gradable | None:
+        """The attempt under that packet id; some programs capitalise the first letter of a cell."""
+        at = self._by_packet.get(packet_id, self._by_packet.get(packet_id.casefold()))
+        return None if at is None else self._made(at)
+
+    def by_cell(self, job_id: str, model: str, round: str, sample: str = "") -> Gradable | None:
+        """The attempt of a model at a job in a round; the first where no sample is named."""
+        at = self._by_cell.get((job_id, model, round, sample or FIRST))
+        return None if at is None else self._made(at)
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The names that no grader may be shown."""
+        return frozenset(self._attempts.column("model").unique().to_pylist())
+
+    @functools.cached_property
+    def texts(self) -> Mapping[tuple[str, str], str]:  # type: ignore[override]
+        """The words of the criteria by job and criterion."""
+        found = self._rows("SELECT job_id, criterion_id, text FROM rubrics")
+        return {(job_id, criterion_id): text for job_id, criterion_id, text in found}
+
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with connect() as connection:
+            open_tables(connection, self._lake, ["rubrics", "standing_criteria"])
+            return connection.execute(sql).fetchall()
+
+    @functools.cached_property
+    def _by_packet(self) -> dict[str, int]:
+        return {packet: at for at, packet in enumerate(self._attempts.column("packet_id").to_pylist())}
+
+    @functools.cached_property
+    def _by_cell(self) -> dict[tuple[str, str, str, str], int]:
+        columns = (self._attempts.column(name).to_pylist() for name in ("job_id", "model", "round", "sample"))
+        return {(j, m, r, str(s)): at for at, (j, m, r, s) in enumerate(zip(*columns, strict=True))}
+
+    @functools.cached_property
+    def _criteria(self) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        pairs = (self._of_jobs.column(name).to_pylist() for name in ("job_id", "criterion_id"))
+        for job_id, criterion_id in zip(*pairs, strict=True):
+            found.setdefault(job_id, set()).add(criterion_id)
+        return {job_id: frozenset(criteria) for job_id, criteria in found.items()}
+
+    @functools.cached_property
+    def _standing(self) -> dict[str, dict[str, frozenset[str]]]:
+        found: dict[str, dict[str, frozenset[str]]] = {}
+        sql = """SELECT job_id, rubric_version, list(criterion_id) FILTER (WHERE still_stands)
+                 FROM standing_criteria GROUP BY ALL"""
+        for job_id, version, criteria in self._rows(sql):
+            found.setdefault(job_id, {})[version] = frozenset(criteria or ())
+        return found
+
+    @functools.lru_cache(maxsize=10_000)  # noqa: B019 (lives as long as an import)
+    def _made(self, at: int) -> Gradable:
+        row = self._attempts.slice(at, 1).to_pylist()[0]
+        row |= {"criteria": self._criteria[row["job_id"]], "standing": self._standing.get(row["job_id"], {})}
+        return Gradable(**row)
+
+
+# --- writing ----------------
+
+
+def _append(lake: Lake, number: str, made: Bulk, ground: Ground, name: str, sha256: str, now: datetime) -> None:
+    """Stage the rows, a file for each model and round."""
+    import numpy as np
+
+    models, rounds = (ground.attempts.column(c).combine_chunks().dictionary_encode() for c in ("model", "round"))
+    n_rounds = max(len(rounds.dictionary), 1)
+    part = models.indices.to_numpy().astype(np.int64) * n_rounds + rounds.indices.to_numpy()
+    of_rows = part[made.plain.attempt] if len(made.plain) else part[:0]
+    others: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in made.judged.rows:
+        others.setdefault((row["model"], row["round"]), []).append(row)
+    cells: dict[tuple[str, str], Array] = {cell: np.zeros(0, np.int64) for cell in others}
+    for code in np.flatnonzero(np.bincount(of_rows)).tolist():
+        cell = (models.dictionary[code // n_rounds].as_py(), rounds.dictionary[code % n_rounds].as_py())
+        cells[cell] = np.flatnonzero(of_rows == code)
+    writing = _Writing(made, ground, name, sha256, now)
+
+    def write(cell: tuple[str, str]) -> None:
+        keys = {"model": cell[0], "round": cell[1]}
+        lake.append_stream("verdict_exports", number, writing.batches(cells[cell], others.get(cell, [])), keys)
+
+    for _ in in_threads(write, sorted(cells), _AT_ONCE):
+        pass
+
+
+class _Writing:
+    """Makes rows of the ledger from codes."""
+
+    def __init__(self, made: Bulk, ground: Ground, name: str, sha256: str, now: datetime):
+        import pyarrow as pa
+
+        self.made, self.attempts, self.now = made, ground.attempts, now
+        self.name, self.sha256 = name, sha256
+        self.criteria, self.graders, self.roles = (
+            pa.array(v, pa.string()) for v in (made.criteria, made.graders, ROLES)
+        )
+        self.flags = pa.array(
+            [[flag for bit, flag in bulk.FLAGS.items() if bit & code] for code in range(8)], pa.list_(pa.string())
+        )
+        # the parts of an id's bytes, each preceded by its length: naming.digest
+        self.criterion_parts, self.grader_parts = (
+            pa.array([_part(text) for text in values], pa.binary()) for values in (made.criteria, made.graders)
+        )
+        self.packet_part = pa.scalar((15).to_bytes(8, "big"), pa.binary())
+        self.lengths = pa.array([n.to_bytes(8, "big") for n in range(20)], pa.binary())
+
+    def batches(self, at: Array, others: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+        """The plain rows at these places and those judged one by one, in the order of their rows in the file."""
+        import numpy as np
+        import pyarrow as pa
+
+        others = sorted(others, key=lambda row: int(row["source_row"]))
+        numbers = np.array([row["source_row"] for row in others], np.int64)
+        done = 0
+        for start in range(0, len(at), ROW_GROUP):
+            rows = self.made.plain.take(at[start : start + ROW_GROUP])
+            table = self._table(rows)
+            until = int(np.searchsorted(numbers, rows.row[-1]))
+            if until > done:
+                table = pa.concat_tables([table, rows_of("verdict_exports", others[done:until])])
+                order = np.argsort(np.concatenate([rows.row, numbers[done:until]]), kind="stable")
+                table = table.take(pa.array(order))
+                done = until
+            yield from table.to_batches()
+        if done < len(others):
+            yield from rows_of("verdict_exports", others[done:]).to_batches()
+
+    def _table(self, rows: Plain) -> pa.Table:
+        import pyarrow as pa
+
+        schema = TABLES["verdict_exports"].schema()
+        size = len(rows)
+        attempt = pa.array(rows.attempt)
+        of_attempt = {name: self.attempts.column(name).combine_chunks().take(attempt) for name in _OF_ATTEMPT}
+        stamp = schema.field("graded_at").type
+        columns = of_attempt | {
+            "verdict_id": self._ids(rows),
+            "criterion_id": self.criteria.take(pa.array(rows.criterion)),
+            "grader": self.graders.take(pa.array(rows.grader)),
+            "grader_role": self.roles.take(pa.array(rows.role)),
+            "passed": pa.array(rows.passed == 1, mask=rows.passed < 0),
+            "comment": rows.comment,
+            "minutes": pa.array(rows.minutes, from_pandas=True),
+            "graded_at": pa.array(rows.graded_at, mask=rows.graded_at == bulk.NO_DATE).cast(stamp),
+            "flags": self.flags.take(pa.array(rows.flags)),
+            "source_file": pa.repeat(self.name, size),
+            "source_sha256": pa.repeat(self.sha256, size),
+            "source_row": pa.array(rows.row),
+            "imported_at": pa.repeat(pa.scalar(self.now, stamp), size),
+        }
+        return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
+
+    def _ids(self, rows: Plain) -> pa.Array:
+        """`digest` of packet, criterion, grader, file and row."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        number = pa.array(rows.row).cast(pa.string())
+        parts = pc.binary_join_element_wise(
+            self.packet_part,
+            self.attempts.column("packet_id").combine_chunks().take(pa.array(rows.attempt)).cast(pa.binary()),
+            self.criterion_parts.take(pa.array(rows.criterion)),
+            self.grader_parts.take(pa.array(rows.grader)),
+            pa.scalar(_part(self.sha256), pa.binary()),
+            self.lengths.take(pc.binary_length(number)),
+            number.cast(pa.binary()),
+            pa.scalar(b"", pa.binary()),
+        )
+        sha256 = hashlib.sha256
+        ids = b"".join([sha256(part).digest() for part in parts.to_pylist()]).hex().encode()
+        offsets = np.arange(len(rows) + 1, dtype=np.int32) * 64
+        return pa.Array.from_buffers(pa.string(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(ids)])
+
+
+def _part(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(8, "big") + data
+
+
+# --- telling ----------------
+
+
+def _of_attempts(ground: Ground, plain: Plain, column: str) -> set[str]:
+    import numpy as np
+    import pyarrow as pa
+
+    used = pa.array(np.flatnonzero(np.bincount(plain.attempt)))
+    return set(ground.attempts.column(column).take(used).unique().to_pylist())
+
+
+def _write_reply(replies: Path, name: str, sha256: str, made: Bulk, ground: Ground) -> None:
+    """Write the reply to the grader, as `import_verdicts` does for other files."""
+    from hapi_pipeline.grading.reply import reply
+    from hapi_pipeline.intake.verdicts import reply_path, texts_of
+
+    judged, index = made.judged, ground.index
+    text = reply(
+        name,
+        "long",
+        judged.rows,
+        judged.problems,
+        texts_of(judged.problems, index),
+        above=made.above,
+        secrets=index.models,
+        besides=(_by_packet(ground, made), _by_flag(made.plain)),
+    )
+    replies.mkdir(parents=True, exist_ok=True)
+    write_bytes(reply_path(replies, name, sha256), text.encode())
+
+
+def _by_packet(ground: Ground, made: Bulk) -> Counter[str]:
+    """How many verdicts on each packet are plain; overall feedback is none."""
+    import numpy as np
+    import pyarrow as pa
+
+    plain, overall = made.plain, made.criteria.index(OVERALL)
+    attempts = np.flatnonzero(np.bincount(plain.attempt))
+    counts = np.bincount(plain.attempt, weights=plain.criterion != overall)[attempts].astype(np.int64)
+    packets = ground.attempts.column("packet_id").take(pa.array(attempts)).to_pylist()
+    return Counter(dict(zip(packets, counts.tolist(), strict=True)))
+
+
+def _by_flag(plain: Plain) -> Counter[str]:
+    import numpy as np
+
+    counted = {flag: int(np.count_nonzero(plain.flags & bit)) for bit, flag in bulk.FLAGS.items()}
+    return Counter({flag: count for flag, count in counted.items() if count})
