@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the main job, offline, on the bundled sample
 	@$(BIN)/hapi demo
 
 test: $(STAMP) check  ## lint, types and tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import http.server
 import io
 import json
 import re
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,9 +29,9 @@ EVIL = (
     "<img src=x onerror=\"document.title='ran'\">",
     "<a href=\"javascript:document.title='ran'\">click</a>",
     "</style></pre></textarea></title><svg onload=\"document.title='ran'\">",
-    "<meta http-equiv=refresh content='0;url=http://127.0.0.1:9/leak'>",
-    '"><iframe src="http://127.0.0.1:9/leak"></iframe>',
-    "'><img src=http://127.0.0.1:9/leak>",
+    "<meta http-equiv=refresh content='0;url=http://leak.test/leak'>",
+    '"><iframe src="http://leak.test/leak"></iframe>',
+    "'><img src=http://leak.test/leak>",
 )
 RISKY = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", "＋1", "－1", "＠SUM(A1)")
 
@@ -51,7 +53,7 @@ def hostile(spec: PacketSpec, tmp_path: Path) -> PacketSpec:
     cell = {"cell_type": "code", "source": [evil], "outputs": [{"text": evil}, {"data": {"image/png": '" onerror="x'}}]}
     work = write(
         tmp_path / "evil",
-        a_html=f"<h1 id=shown>seen</h1>{evil}<form action=http://127.0.0.1:9/leak><input type=submit></form>",
+        a_html=f"<h1 id=shown>seen</h1>{evil}<form action=http://leak.test/leak><input type=submit></form>",
         b_md=evil,
         c_csv="name,value\n" + "\n".join(f'"{e.replace(chr(34), chr(34) * 2)}",1' for e in EVIL),
         d_svg=svg,
@@ -66,18 +68,41 @@ def hostile(spec: PacketSpec, tmp_path: Path) -> PacketSpec:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def leaks() -> Iterator[tuple[int, list[str]]]:
+    """A real server that everything hostile points to: its port, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Leak(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leak) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(leaks: tuple[int, list[str]]) -> Iterator[Any]:
     library = pytest.importorskip("playwright.sync_api", reason="needs the dev extra (playwright)")
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("needs Chromium (Debian package chromium)")
     with library.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        there = f"--host-resolver-rules=MAP leak.test 127.0.0.1:{leaks[0]}"
+        started = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", there])
         yield started
         started.close()
 
 
-def test_a_hostile_packet_is_shown_and_nothing_runs(hostile: PacketSpec, tmp_path: Path, browser: Any) -> None:
+def test_a_hostile_packet_is_shown_and_nothing_runs(
+    hostile: PacketSpec, tmp_path: Path, browser: Any, leaks: tuple[int, list[str]]
+) -> None:
     make_packet(hostile, tmp_path / "p")
     page = browser.new_page(viewport={"width": 1366, "height": 768})
     asked: list[str] = []
@@ -93,8 +118,10 @@ def test_a_hostile_packet_is_shown_and_nothing_runs(hostile: PacketSpec, tmp_pat
     for link in page.frames[1].locator("a, input[type=submit]").all():
         link.click(no_wait_after=True)
     assert page.title() == hostile.packet_id
-    assert [url for url in asked if not url.startswith(("file:", "data:", "about:srcdoc"))] == []
-    assert [url for url in asked if url.startswith("file:")] == [(tmp_path / "p" / "brief.html").as_uri()]
+    # Chromium may name a request that the page's policy then stops, so what counts is what the server has seen
+    assert {url for url in asked if not url.startswith(("file:", "data:", "about:srcdoc"))} <= {"http://leak.test/leak"}
+    own = {(tmp_path / "p" / name).as_uri() for name in ("brief.html", "x")}
+    assert {url for url in asked if url.startswith("file:")} <= own
     assert said == []
     text = page.locator("body").inner_text()
     for evil in EVIL:
@@ -102,6 +129,11 @@ def test_a_hostile_packet_is_shown_and_nothing_runs(hostile: PacketSpec, tmp_pat
     assert page.locator("script, form, object, embed, [onerror], [onload]").count() == 0
     assert page.locator("a[href^='javascript' i]").count() == 0
     page.close()
+    probe = browser.new_page()
+    probe.set_content("<img src='http://leak.test/probe'>")
+    probe.wait_for_load_state("networkidle")
+    assert leaks[1] == ["/probe"]  # only what it was asked now: had anything left the page, it would be there too
+    probe.close()
 
 
 def test_the_page_fits_a_phone_and_a_laptop_by_day_and_by_night(spec: PacketSpec, tmp_path: Path, browser: Any) -> None:
