@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hapi_pipeline import __version__
+from hapi_pipeline.commands import arguments as given
+from hapi_pipeline.commands.arguments import Command
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from hapi_pipeline.handout import Chosen
     from hapi_pipeline.lake import Import, Lake
     from hapi_pipeline.operations import Refreshed
-
-Command = Callable[[argparse.Namespace, Home], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     refreshed = add("refresh", refresh, "Bring a month, or all that changed, up to date: curation, rounds, results.")
     refreshed.add_argument("--cohort", metavar="YYYY-MM", help="this month only, even if nothing changed")
     refreshed.add_argument(
-        "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
+        "--max-usd", type=given.usd, metavar="N", help="start no further attempt once this run has spent N USD"
     )
 
     refreshed.add_argument(
@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     curated = add("curate", curate, "Apply the rules to a month, or to all that changed, and show what they leave.")
-    curated.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month only, even if nothing changed")
+    curated.add_argument(
+        "--cohort", type=given.month, metavar="YYYY-MM", help="this month only, even if nothing changed"
+    )
     curated.add_argument(
         "--what-if",
         action="append",
@@ -142,11 +144,11 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--reads", action="append", metavar="PATH", help="what that program needs to see; may be repeated")
     new.add_argument("--api-base", metavar="URL", help="address of the provider, where litellm does not know it")
     new.add_argument("--api-key-env", metavar="VARIABLE", help="name of the variable that holds the key")
-    new.add_argument("--input-usd", type=_usd, metavar="N", help="USD per million input tokens")
-    new.add_argument("--output-usd", type=_usd, metavar="N", help="USD per million output tokens")
-    new.add_argument("--max-tokens", type=_count, metavar="N", default=8192, help="longest reply, in tokens")
-    new.add_argument("--concurrency", type=_count, metavar="N", default=8, help="attempts in flight at once")
-    new.add_argument("--training-cutoff", type=_month, metavar="YYYY-MM", help="last month of its training data")
+    new.add_argument("--input-usd", type=given.usd, metavar="N", help="USD per million input tokens")
+    new.add_argument("--output-usd", type=given.usd, metavar="N", help="USD per million output tokens")
+    new.add_argument("--max-tokens", type=given.count, metavar="N", default=8192, help="longest reply, in tokens")
+    new.add_argument("--concurrency", type=given.count, metavar="N", default=8, help="attempts in flight at once")
+    new.add_argument("--training-cutoff", type=given.month, metavar="YYYY-MM", help="last month of its training data")
     retired = add("retire", models_retire, "Make no further attempts with a model; its results stay.", actions)
     retired.add_argument("name", metavar="NAME")
     checked = add("check", models_check, "Make one cheap call to a model and say what is wrong, if anything.", actions)
@@ -156,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     backfilled.add_argument("--model", required=True, metavar="NAME")
     backfilled.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
     backfilled.add_argument(
-        "--max-usd", type=_usd, metavar="N", help="start no further attempt once this run has spent N USD"
+        "--max-usd", type=given.usd, metavar="N", help="start no further attempt once this run has spent N USD"
     )
     backfilled.add_argument(
         "--dry-run", action="store_true", help="only say what would be done and what it is likely to cost"
@@ -165,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     packed = add("packets", packets, "Give out the packets that still need grading, or show how far they are.")
     packed.add_argument("--model", metavar="NAME", help="only attempts of this model")
     packed.add_argument("--round", metavar="NAME", help=f"only this round: {', '.join(ROUND)}")
-    packed.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="only jobs of this month")
+    packed.add_argument("--cohort", type=given.month, metavar="YYYY-MM", help="only jobs of this month")
     packed.add_argument("--out", type=Path, metavar="DIR", help="where to; packets there already are left alone")
     form = packed.add_mutually_exclusive_group()
     form.add_argument("--zip", action="store_true", help="a zip file a packet instead of a folder")
@@ -176,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     judged = add("judge", judge, "Ask a language model for verdicts, into a table of its own; people decide.")
     judged.add_argument("--model", required=True, metavar="NAME", help="a judge listed in registry/judges.yaml")
     judged.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM (default: all)")
-    judged.add_argument("--max-usd", type=_usd, metavar="N", help="ask no further once this run has spent N USD")
+    judged.add_argument("--max-usd", type=given.usd, metavar="N", help="ask no further once this run has spent N USD")
     judged.add_argument("--dry-run", action="store_true", help="only say how many packets and what they may cost")
     judged.add_argument("--same-family", action="store_true", help="allow a judge of the family of a model under test")
 
@@ -188,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     exported.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
     exported_span = exported.add_mutually_exclusive_group()
-    exported_span.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month only (default: all)")
+    exported_span.add_argument("--cohort", type=given.month, metavar="YYYY-MM", help="this month only (default: all)")
     exported_span.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
     exported.add_argument("--round", default="agent_alone", metavar="NAME", help=f"one of {', '.join(ROUND)}")
     exported.add_argument("--model", metavar="NAME", help="the external model; rounds after the first need it")
@@ -198,10 +200,12 @@ def _parser() -> argparse.ArgumentParser:
     audited.add_argument("--out", type=Path, metavar="FILE", help="workbook to make (.xlsx); holds posts as they came")
     audited.add_argument("--show", action="store_true", help="precision and recall of each rule by the answers so far")
     span = audited.add_mutually_exclusive_group()
-    span.add_argument("--cohort", type=_month, metavar="YYYY-MM", help="this month (default for --out: the newest)")
+    span.add_argument(
+        "--cohort", type=given.month, metavar="YYYY-MM", help="this month (default for --out: the newest)"
+    )
     span.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
     audited.add_argument(
-        "--per-stratum", type=_count, metavar="N", help="jobs a month and rule (default: see benchmark.yaml)"
+        "--per-stratum", type=given.count, metavar="N", help="jobs a month and rule (default: see benchmark.yaml)"
     )
 
     frozen = add("freeze", freeze, "Write down the benchmark's jobs under a name that a release can cite.")
@@ -213,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         "sql", metavar="SELECT", help='e.g. "SELECT * FROM leaderboard"; the tables: docs/data_dictionary.md'
     )
     asked.add_argument("--format", choices=("table", "csv", "json", "parquet"), default="table")
-    _dated(asked)
+    given.dated(asked)
 
     scanned = add("pii", pii, "Scan a CSV, JSON lines or Parquet file for personal data: one JSON line a row.")
     scanned.add_argument("file", type=Path, metavar="FILE")
@@ -226,11 +230,11 @@ def _parser() -> argparse.ArgumentParser:
     traced.add_argument("table", metavar="TABLE", help="e.g. completion_rates, leaderboard, category_rates")
     for key, metavar in (("model", "M"), ("round", "R"), ("rule", "RULE"), ("category", "C"), ("window", "W")):
         traced.add_argument(f"--{key}", metavar=metavar)
-    traced.add_argument("--cohort", type=_month, metavar="YYYY-MM")
+    traced.add_argument("--cohort", type=given.month, metavar="YYYY-MM")
     traced.add_argument("--column", metavar="COLUMN", help="only what this column counts, e.g. n_completed")
     traced.add_argument("--format", choices=("table", "csv", "json"), default="table", help="csv: the verdict rows")
     traced.add_argument("--all", action="store_true", help="every job and verdict, however many")
-    _dated(traced)
+    given.dated(traced)
 
     rebuilt = add("rebuild", rebuild, "Remake the tables from the ledgers and hold them against those of the lake.")
     rebuilt.add_argument("--table", action="append", metavar="T", help="only this table; may be repeated")
@@ -248,17 +252,17 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv")
     simulated.add_argument(
         "--months",
-        type=_months,
+        type=given.months,
         default="3",
         metavar="A..B",
         help="months from A to B, as YYYY-MM..YYYY-MM, or how many from 2026-08 on (default: 3)",
     )
     simulated.add_argument(
-        "--share", type=_share, default=0.16, metavar="P", help="probability that a post qualifies (default: 0.16)"
+        "--share", type=given.share, default=0.16, metavar="P", help="probability that a post qualifies (default: 0.16)"
     )
     simulated.add_argument(
         "--repeats",
-        type=_share,
+        type=given.share,
         default=0.01,
         metavar="P",
         help="probability that a post repeats an earlier one (default: 0.01)",
@@ -271,69 +275,6 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--port", type=int, default=3000)
     shown.add_argument("--host", default="127.0.0.1")
     return parser
-
-
-def _count(text: str) -> int:
-    """A whole number of at least one."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
-    return int(text)
-
-
-def _month(text: str) -> str:
-    """A month."""
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no month; write YYYY-MM")
-    return text
-
-
-def _dated(command: argparse.ArgumentParser) -> None:
-    """Give a command the option of looking at the past."""
-    command.add_argument(
-        "--as-of", type=_day, metavar="DATE", help="only what was known at the end of that day (UTC), as YYYY-MM-DD"
-    )
-
-
-def _day(text: str) -> date:
-    """A day."""
-    try:
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is no day; write YYYY-MM-DD")
-
-
-def _months(text: str) -> tuple[str, ...]:
-    """Months in a row."""
-    from hapi_pipeline.simulate.exports import months_from
-
-    if text.isascii() and text.isdecimal() and 1 <= int(text) <= 1200:
-        return months_from("2026-08", int(text))
-    month = r"[12]\d{3}-(?:0[1-9]|1[0-2])"
-    if not re.fullmatch(rf"{month}(?:\.\.{month})?", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: write YYYY-MM..YYYY-MM, YYYY-MM or how many months")
-    first, last = text[:7], text[-7:]
-    (year, month_number), (last_year, last_number) = (map(int, end.split("-")) for end in (first, last))
-    count = 12 * (last_year - year) + last_number - month_number + 1
-    if not 1 <= count <= 1200:
-        raise argparse.ArgumentTypeError(f"{text!r}: the first month comes before the last, at most 1200 apart")
-    return months_from(first, count)
-
-
-def _share(text: str) -> float:
-    """A probability."""
-    if not 0 <= (share := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no probability: it must be from 0 to 1")
-    return share
-
-
-def _usd(text: str) -> float:
-    """An amount of money."""
-    amount = float(text)
-    if not 0 <= amount < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount in USD: it must be zero or more")
-    return amount
 
 
 # ---- set-up and the demo
