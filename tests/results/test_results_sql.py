@@ -156,7 +156,7 @@ def test_adjudicators_who_disagree_leave_it_unknown(lake: Lake) -> None:
 def test_the_newest_verdict_of_each_grader_is_current(lake: Lake) -> None:
     votes: list[scenario.Vote] = [
         ("c1", "ann", True),
-        ("c1", "ann", False),
+        ("c1", "Ann", False),  # the same person, typed by hand another time
         ("c1", "bob", True),
         ("c1", "ann", None),
     ]
