@@ -608,10 +608,10 @@ def packets(arguments: argparse.Namespace, home: Home) -> int:
         raise UserError("Name the folder to give packets out to with --out DIR, or ask for --status.")
     if arguments.status:
         return _packets_status(home, chosen, arguments.format)
+    if registry.graders:
+        return _packets_to_graders(home, chosen, arguments.out, arguments.zip, arguments.label_studio)
     if arguments.label_studio:
         return _packets_to_label_studio(home, chosen, arguments.out)
-    if registry.graders:
-        return _packets_to_graders(home, chosen, arguments.out, arguments.zip)
     count, skipped = hand_out(home, arguments.out, chosen, zipped=arguments.zip)
     if not count:
         print("Nothing to grade: every packet has its verdicts.")
@@ -655,9 +655,9 @@ def _print_flags(home: Home, chosen: Chosen) -> None:
         print("\n".join(f"  {flag}" for flag in flags[:5]) + more)
 
 
-def _packets_to_graders(home: Home, chosen: Chosen, out: Path, zipped: bool) -> int:
-    """Decide who grades what, write it down, and make a folder for each grader."""
-    from hapi_pipeline.handout import assign, write_out
+def _packets_to_graders(home: Home, chosen: Chosen, out: Path, zipped: bool, label_studio: bool) -> int:
+    """Decide who grades what, write it down, and make a folder, or a Label Studio project, for each grader."""
+    from hapi_pipeline.handout import assign, write_out, write_projects
     from hapi_pipeline.operations import at_work, report_imports
     from hapi_pipeline.show import handed_out_text
 
@@ -667,8 +667,11 @@ def _packets_to_graders(home: Home, chosen: Chosen, out: Path, zipped: bool) -> 
         given = assign(home, chosen)
         if given.noted:
             report_imports(home, [("assignments", given.noted)])
-        count, there = write_out(home, out, given, zipped=zipped)
-    print(handed_out_text(given, out, count, there))
+        if label_studio:
+            count, there = write_projects(home, out, given), 0
+        else:
+            count, there = write_out(home, out, given, zipped=zipped)
+    print(handed_out_text(given, out, count, there, label_studio=label_studio))
     _print_flags(home, chosen)
     return 0
 

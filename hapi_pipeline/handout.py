@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from hapi_pipeline.engine import connect, open_tables
@@ -29,6 +29,9 @@ from hapi_pipeline.lake import Import, ImportedFile, Lake
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.settings import Home, UserError
+
+if TYPE_CHECKING:
+    from hapi_pipeline.grading.label_studio_project import TaskPacket
 
 TO_GRADE = """
 SELECT p.packet_id, p.folder
@@ -77,23 +80,33 @@ def hand_out(home: Home, out: Path, chosen: Chosen = EVERYTHING, *, zipped: bool
 
 def label_studio(home: Home, out: Path, chosen: Chosen = EVERYTHING) -> int:
     """Make a Label Studio project of the packets to grade; the number of its tasks."""
-    from hapi_pipeline.evaluation import criteria_by_job, jobs_of
-    from hapi_pipeline.grading.label_studio_project import TaskPacket, write_project
+    from hapi_pipeline.grading.label_studio_project import write_project
 
-    lake, wanted = Lake(home.lake), {folder.name for folder in packets_to_grade(home, chosen)}
-    made = lake.read("packets").to_pylist()
-    rows = sorted((r for r in made if r["packet_id"] in wanted), key=lambda r: str(r["packet_id"]))
-    cohorts = {row["cohort"] for row in rows}
+    packets = _tasks_of(home, sorted(folder.name for folder in packets_to_grade(home, chosen)))
+    return write_project(packets, out) if packets else 0
+
+
+def _tasks_of(home: Home, packet_ids: Sequence[str]) -> list[TaskPacket]:
+    """What the tasks of these packets say, in the order given.
+
+    Raises UserError when a rubric has changed since a packet was made.
+    """
+    from hapi_pipeline.evaluation import criteria_by_job, jobs_of
+    from hapi_pipeline.grading.label_studio_project import TaskPacket
+
+    lake, wanted = Lake(home.lake), set(packet_ids)
+    rows = {r["packet_id"]: r for r in lake.read("packets").to_pylist() if r["packet_id"] in wanted}
+    cohorts = {row["cohort"] for row in rows.values()}
     jobs = {j: job for cohort in cohorts for j, job in jobs_of(lake, cohort).items()}
     rubrics = {j: rubric for cohort in cohorts for j, rubric in criteria_by_job(lake, cohort).items()}
     packets = []
-    for row in rows:
+    for row in (rows[packet_id] for packet_id in packet_ids):
         job, (version, criteria) = jobs.get(row["job_id"]), rubrics.get(row["job_id"], ("", ()))
         if job is None or version != row["rubric_version"]:
             raise UserError("Jobs or rubrics have changed since the packets were made; run `hapi refresh` first.")
         texts = (job.title, job.description, job.category, job.skills, criteria, home.root / row["folder"])
         packets.append(TaskPacket(row["packet_id"], row["packet_sha256"], version, *texts))
-    return write_project(packets, out) if packets else 0
+    return packets
 
 
 def flagged(home: Home, chosen: Chosen = EVERYTHING) -> list[str]:
@@ -253,16 +266,35 @@ def write_out(home: Home, out: Path, assigned: Assigned, *, zipped: bool = False
     """Copy what is out to a folder a grader, with a list of it; the number of packets and of those there already."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder.")
-    by_grader: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for one in assigned.out:
-        by_grader[one["grader"]].append(one)
     there = 0
-    for grader, some in sorted(by_grader.items()):
+    for grader, some in _by_grader(assigned).items():
         (out / grader).mkdir(parents=True, exist_ok=True)
         for one in sorted(some, key=lambda o: o["position"]):
             there += not _copied(home.root / one["folder"], _goal(home, out, one), grader, zipped=zipped)
         (out / grader / "README.txt").write_text(cover(grader, some), "utf-8")
     return len(assigned.out), there
+
+
+def write_projects(home: Home, out: Path, assigned: Assigned) -> int:
+    """Make a Label Studio project for each grader, of what is out, in the order in which to grade; the tasks in all.
+
+    Label Studio knows no assignments (its paid edition does): who has a project of their own sees nobody else's tasks.
+    """
+    from hapi_pipeline.grading.label_studio_project import write_project
+
+    projects = {
+        grader: _tasks_of(home, [one["packet_id"] for one in sorted(some, key=lambda o: o["position"])])
+        for grader, some in _by_grader(assigned).items()
+    }
+    return sum(write_project(packets, out / grader) for grader, packets in projects.items())
+
+
+def _by_grader(assigned: Assigned) -> dict[str, list[Mapping[str, Any]]]:
+    """What is out, by grader, in the order of their names."""
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for one in assigned.out:
+        found[one["grader"]].append(one)
+    return dict(sorted(found.items()))
 
 
 def _goal(home: Home, out: Path, one: Mapping[str, Any]) -> Path:

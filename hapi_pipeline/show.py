@@ -273,14 +273,15 @@ def worklist_text(found: Worklist) -> str:
     return "\n".join(parts)
 
 
-def handed_out_text(given: Assigned, out: Path, count: int, there: int) -> str:
-    """What came of handing packets out to graders."""
+def handed_out_text(given: Assigned, out: Path, count: int, there: int, *, label_studio: bool = False) -> str:
+    """What came of handing packets out to graders, as folders or as Label Studio projects."""
+    each, what = ("project", "their exports") if label_studio else ("folder", "the filled workbooks")
     back = sum(change.event == "withdrawn" for change in given.changes)
     graders = len({one["grader"] for one in given.out})
     more = f"; {there} were there already" if there else ""
     parts = [
         f"{count} packet(s) for {graders} grader(s) in {out}, {given.new} of them given out now{more}. Send each "
-        "grader their folder; `hapi import verdicts FILE…` takes the filled workbooks back."
+        f"grader their {each}; `hapi import verdicts FILE…` takes {what} back."
         if count
         else "Nothing to give out: every packet is done, or waits for somebody."
     ]

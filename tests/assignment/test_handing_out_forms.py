@@ -86,6 +86,20 @@ def test_a_label_studio_project_goes_out_and_comes_back(desk: Desk, tmp_path: Pa
     }
 
 
+def test_each_grader_has_a_label_studio_project_of_what_is_theirs(desk: Desk, tmp_path: Path) -> None:
+    desk.graders("grader-1", "grader-2", double_share=0.0)
+    assert hapi(desk, "--out", tmp_path / "ls", "--label-studio") == 0
+    files = {grader: tmp_path / "ls" / grader / TASKS for grader in ("grader-1", "grader-2")}
+    tasks = {g: [task["data"]["packet_id"] for task in json.loads(f.read_text("utf-8"))] for g, f in files.items()}
+    noted = sorted(desk.lake.read("assignments").to_pylist(), key=lambda entry: entry["position"])
+    assert {g: [e["packet_id"] for e in noted if e["grader"] == g] for g in tasks} == tasks
+    assert sorted(tasks["grader-1"] + tasks["grader-2"]) == desk.packets
+    before = files["grader-1"].read_bytes()
+    assert hapi(desk, "--out", tmp_path / "ls", "--label-studio") == 0, "given once, and the same again"
+    assert files["grader-1"].read_bytes() == before
+    assert len(desk.lake.read("assignments")) == len(noted)
+
+
 def test_a_changed_rubric_stops_the_label_studio_project(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
