@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from hapi_pipeline import __version__
 from hapi_pipeline.commands import arguments as given
+from hapi_pipeline.commands import publish
 from hapi_pipeline.commands.arguments import Command
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
@@ -228,6 +229,7 @@ def _parser() -> argparse.ArgumentParser:
 
     traced = add("trace", trace, "From a number of a result table down to the verdict rows behind it.")
     traced.add_argument("table", metavar="TABLE", help="e.g. completion_rates, leaderboard, category_rates")
+    traced.add_argument("--versus", metavar="M", help="the other model of model_comparisons")
     for key, metavar in (("model", "M"), ("round", "R"), ("rule", "RULE"), ("category", "C"), ("window", "W")):
         traced.add_argument(f"--{key}", metavar=metavar)
     traced.add_argument("--cohort", type=given.month, metavar="YYYY-MM")
@@ -270,6 +272,8 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument(
         "--no-verdicts", action="store_true", help="only jobs, rubrics and the truth about posts; much faster"
     )
+
+    publish.add_to(add)
 
     shown = add("ui", ui, "Start the Dagster UI and daemon on this home; history is kept.")
     shown.add_argument("--port", type=int, default=3000)

@@ -572,21 +572,23 @@ def _traced_jobs(found: Trace, everything: bool) -> list[str]:
     for attempt in found.attempts:
         made.setdefault((attempt["cohort"], attempt["job_id"]), []).append(attempt)
     parts = [f"Counted by {found.column}: {len(found.jobs):,} jobs"] if found.column else []
+    # ids are there to be copied: what all attempts share makes room for them
+    said = [name for name in ("model", "round") if len({a[name] for a in found.attempts}) > 1] or ["round"]
     for state in STATES:
         jobs = [job for job in found.jobs if job["state"] == state]
         shown = jobs if everything else jobs[:_JOBS_TRACED]
         rows = [
-            [job["job_id"], a["round"], a["attempt_id"], _passed(a)]
+            [job["job_id"], *(a[name] for name in said), a["attempt_id"], _passed(a)]
             for job in shown
             for a in made.get((job["cohort"], job["job_id"]), [_NO_ATTEMPT])
         ]
         if jobs:
-            listed = table(["job", "round", "attempt", "criteria passed"], rows, width=80)
+            listed = table(["job", *said, "attempt", "criteria passed"], rows, width=80)
             parts.append(f"{state}: {len(jobs):,} job(s)\n{listed}{_more(len(jobs) - len(shown), 'jobs')}")
     return parts
 
 
-_NO_ATTEMPT = {"round": None, "attempt_id": None, "n_criteria": None, "outcome": None, "n_passed": None}
+_NO_ATTEMPT = {"model": None, "round": None, "attempt_id": None, "n_criteria": None, "outcome": None, "n_passed": None}
 
 
 def _passed(attempt: Mapping[str, Any]) -> str:

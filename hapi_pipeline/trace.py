@@ -28,19 +28,22 @@ TRACEABLE = (
     "feedback_lift",
     "window_rates",
     "outcome_counts",
+    "economics",
+    "model_comparisons",
 )
 """Tables whose counts are numbers of jobs."""
 READ = ("job_states", "attempts", "attempt_outcomes", "verdicts", "rubrics", "standing_criteria", "outcome_counts")
 """Tables that a trace reads besides the one that is traced."""
-KEYS = ("window", "cohort", "model", "round", "rule", "category")
+KEYS = ("window", "cohort", "model", "versus", "round", "rule", "category")
 _NAMED = 24  # values that a message lists
 _DEFAULTS = {"window": "all", "rule": "all_criteria"}
 VERDICT_COLUMNS = (
-    "state", "cohort", "job_id", "round", "attempt_id", "criterion_id", "passed", "grader", "grader_role", "standing",
-    "source_file", "source_row", "imported_at", "graded_at", "source_sha256", "verdict_id", "comment",
+    "state", "cohort", "job_id", "model", "round", "attempt_id", "criterion_id", "passed", "grader", "grader_role",
+    "standing", "source_file", "source_row", "imported_at", "graded_at", "source_sha256", "verdict_id", "comment",
 )  # fmt: skip
 """What is told of a verdict."""
-STATES = ("complete", "failed", "pending", "infra", "unattempted")
+PAIR_STATES = ("both", "only_a", "only_b", "neither", "not known for both")
+STATES = ("complete", "failed", "pending", "infra", "unattempted", *PAIR_STATES)
 
 
 def _known(job: Row) -> bool:
@@ -62,8 +65,20 @@ COUNTS: Mapping[str, Callable[[Row], bool]] = {
     "n_failed_rescued": lambda job: job["failed_before"] and job["state"] == "complete",
     "n_never_retried": lambda job: job["failed_before"] and job["state"] == "unattempted",
     "n_priced": lambda job: job["price_usd"] is not None,
+    "n_jobs": lambda job: True,
 }
 """Which jobs each count counts."""
+PAIR_COUNTS: Mapping[str, Callable[[Row], bool]] = {
+    "n_eligible": lambda job: True,
+    "n_a": lambda job: job["of_a"] in ("complete", "failed"),
+    "n_b": lambda job: job["of_b"] in ("complete", "failed"),
+    "n_common": lambda job: job["state"] != PAIR_STATES[-1],
+    "n_both": lambda job: job["state"] == "both",
+    "n_only_a": lambda job: job["state"] == "only_a",
+    "n_only_b": lambda job: job["state"] == "only_b",
+    "n_neither": lambda job: job["state"] == "neither",
+}
+"""The same where two models are compared."""
 RATES = {
     "rate": ("n_completed", "n_eligible"),
     "rate_graded": ("n_completed", "n_graded"),
@@ -105,19 +120,25 @@ def trace(lake: Lake, table: str, given: Mapping[str, str | None], column: str |
     """What stands behind the rows of a result table with these keys (model, round, rule, window, cohort, category).
 
     A key that the table has and that is not given is summed over, but for the rule (all_criteria) and the window (all).
+    `versus` is the other model of a comparison.
     UserError where there is no such table, column, key or row, and where the jobs do not add up to the table.
     """
     keys = _keys(table, given, column)
+    counts_of = PAIR_COUNTS if "versus" in keys else COUNTS
     with engine.connect() as connection:
         engine.open_tables(connection, lake, list(dict.fromkeys([table, *READ])))
-        rows = _rows(connection, table, keys)
-        jobs = _jobs(connection, keys)
-        numbers = _numbers(table, rows, jobs)
+        if "versus" in keys:
+            rows = _pair_rows(connection, keys)
+            jobs = _pair_jobs(connection, keys, rows[0]["model_a"], rows[0]["model_b"])
+        else:
+            rows = _rows(connection, table, keys)
+            jobs = _jobs(connection, keys)
+        numbers = _numbers(table, rows, jobs, counts_of)
         wrong = [n for n in numbers if not _same(n.value, n.traced)]
         if wrong:
             listed = ", ".join(f"{n.column} is {n.value}, counted anew {n.traced}" for n in wrong[:4])
             raise UserError(f"{table} is not what its jobs add up to ({listed}); `hapi rebuild` finds what is wrong.")
-        jobs = _counted(jobs, column)
+        jobs = _counted(jobs, column, counts_of)
         attempts, verdicts = _behind(connection, jobs, keys)
     return Trace(
         table,
@@ -125,7 +146,7 @@ def trace(lake: Lake, table: str, given: Mapping[str, str | None], column: str |
         column,
         len(rows),
         numbers,
-        engine.query(table).header,
+        engine.query(table).header if (shipped("sql") / f"{table}.sql").exists() else {},
         chain_of(table, column),
         tuple(jobs),
         tuple(attempts),
@@ -134,10 +155,12 @@ def trace(lake: Lake, table: str, given: Mapping[str, str | None], column: str |
     )
 
 
-def _counted(jobs: list[dict[str, Any]], column: str | None) -> list[dict[str, Any]]:
+def _counted(
+    jobs: list[dict[str, Any]], column: str | None, counts_of: Mapping[str, Callable[[Row], bool]]
+) -> list[dict[str, Any]]:
     """The jobs that a column counts; of a rate its denominator's, of other columns all."""
     name = RATES[column][1] if column in RATES else column
-    counts_it = COUNTS.get(name or "")
+    counts_it = counts_of.get(name or "")
     return [job for job in jobs if counts_it(job)] if counts_it else jobs
 
 
@@ -149,9 +172,13 @@ def _keys(table: str, given: Mapping[str, str | None], column: str | None) -> di
     if column is not None and column not in names:
         numbers = [c.name for c in TABLES[table].columns if c.field.type in ("int", "float")]
         raise UserError(f"{table} has no column {column!r}; its numbers: {', '.join(numbers)}.")
-    foreign = [key for key, value in given.items() if value is not None and key not in names]
+    compared = table == "model_comparisons"
+    if compared and not (given.get("model") and given.get("versus")):
+        raise UserError("Say which two models: --model A --versus B.")
+    own_keys = (*names, "model", "versus") if compared else names
+    foreign = [key for key, value in given.items() if value is not None and key not in own_keys]
     if foreign:
-        own = ", ".join(key for key in KEYS if key in names)
+        own = ", ".join(key for key in KEYS if key in own_keys)
         raise UserError(f"{table} has no column {foreign[0]}; what chooses its rows: {own}.")
     defaults = {key: value for key, value in _DEFAULTS.items() if key in names}
     return defaults | {key: value for key, value in given.items() if value is not None}
@@ -177,11 +204,56 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str, keys: Mapping[str, 
     return rows
 
 
+def _pair_rows(connection: duckdb.DuckDBPyConnection, keys: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The row of two models, whichever of them is a."""
+    if "round" not in keys:
+        raise UserError(f"Say which round: --round {_alternatives(connection, 'model_comparisons', 'round')}.")
+    found = connection.sql(
+        """
+        SELECT * FROM model_comparisons c
+        WHERE c.window = $window AND rule = $rule AND round = $round
+            AND (model_a = $model AND model_b = $versus OR model_a = $versus AND model_b = $model)
+        """,
+        params=dict(keys),
+    )
+    rows: list[dict[str, Any]] = found.to_arrow_table().to_pylist()
+    if not rows:
+        asked = connection.execute("SELECT model_a FROM model_comparisons UNION SELECT model_b FROM model_comparisons")
+        there = ", ".join(sorted(_printable(name) for (name,) in asked.fetchall()))
+        raise UserError(
+            f"{keys['model']!r} and {keys['versus']!r} are not compared after {keys['round']!r} in window "
+            f"{keys['window']!r}; models that are: {there or 'none yet'}."
+        )
+    return rows
+
+
+def _pair_jobs(connection: duckdb.DuckDBPyConnection, keys: Mapping[str, str], a: str, b: str) -> list[dict[str, Any]]:
+    """The jobs that the window holds for both models, each with what became of it at both."""
+    of_b = {job["job_id"]: job for job in _jobs(connection, {**keys, "model": b})}
+    paired = []
+    for job in _jobs(connection, {**keys, "model": a}):
+        other = of_b.get(job["job_id"])
+        if other is not None:
+            paired.append(job | {"of_a": job["state"], "of_b": other["state"], "state": _pair_state(job, other)})
+    return paired
+
+
+def _pair_state(a: Row, b: Row) -> str:
+    if not (_known(a) and _known(b)):
+        return PAIR_STATES[-1]
+    done = (a["state"] == "complete", b["state"] == "complete")
+    return {(True, True): "both", (True, False): "only_a", (False, True): "only_b"}.get(done, "neither")
+
+
 def _alternatives(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> str:
     found = connection.execute(f'SELECT DISTINCT "{key}" FROM "{table}" ORDER BY 1').fetchall()  # noqa: S608
-    # categories come from outside: nothing of them may steer the terminal
-    names = ["".join(c if c.isprintable() else " " for c in str(value)) for (value,) in found[:_NAMED]]
+    names = [_printable(value) for (value,) in found[:_NAMED]]
     return ", ".join(names) + (", …" if len(found) > _NAMED else "")
+
+
+def _printable(value: object) -> str:
+    """A name that came from outside, of which nothing may steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(value))
 
 
 _JOBS = """
@@ -199,17 +271,20 @@ ORDER BY j.cohort, j.job_id
 
 
 def _jobs(connection: duckdb.DuckDBPyConnection, keys: Mapping[str, str]) -> list[dict[str, Any]]:
-    params = {"cohort": None, "category": None, "window": "all", **keys}
+    wanted = ("model", "round", "rule", "cohort", "category", "window")
+    params = {"cohort": None, "category": None, "window": "all", **{k: v for k, v in keys.items() if k in wanted}}
     found: list[dict[str, Any]] = connection.sql(_JOBS, params=params).to_arrow_table().to_pylist()
     return found
 
 
-def _numbers(table: str, rows: Sequence[Row], jobs: Sequence[Row]) -> tuple[Number, ...]:
+def _numbers(
+    table: str, rows: Sequence[Row], jobs: Sequence[Row], counts_of: Mapping[str, Callable[[Row], bool]]
+) -> tuple[Number, ...]:
     """Counts and rates of the rows taken together, each beside what the jobs give."""
-    counts = {name: sum(map(counts_it, jobs)) for name, counts_it in COUNTS.items()}
+    counts = {name: sum(map(counts_it, jobs)) for name, counts_it in counts_of.items()}
     found = []
     for column in TABLES[table].columns:
-        if column.name in COUNTS:
+        if column.name in counts_of:
             value = sum(row[column.name] for row in rows)
             found.append(Number(column.name, value, counts[column.name], column.meaning))
         elif column.name in RATES:
@@ -233,18 +308,19 @@ def _same(one: float | None, other: float | None) -> bool:
 
 
 _ATTEMPTS = """
-SELECT a.cohort, a.job_id, a.round, a.turn, a.attempt_id, a.status, a.finish_reason, a.n_deliverables, a.finished_at,
-    o.outcome, CASE WHEN $rule = 'all_criteria' THEN o.all_criteria ELSE o.required_criteria END AS complete,
+SELECT a.cohort, a.job_id, a.model, a.round, a.turn, a.attempt_id, a.status, a.finish_reason, a.n_deliverables,
+    a.finished_at, o.outcome,
+    CASE WHEN $rule = 'all_criteria' THEN o.all_criteria ELSE o.required_criteria END AS complete,
     o.n_passed, o.n_criteria
 FROM attempts a
 JOIN traced t ON t.cohort = a.cohort AND t.job_id = a.job_id
 LEFT JOIN attempt_outcomes o ON o.attempt_id = a.attempt_id
-WHERE a.model = $model AND list_contains($path, a.round) AND a.is_current AND a.sample = 1
-ORDER BY a.cohort, a.job_id, a.turn, a.attempt_id
+WHERE list_contains($models, a.model) AND list_contains($path, a.round) AND a.is_current AND a.sample = 1
+ORDER BY a.cohort, a.job_id, a.model, a.turn, a.attempt_id
 """
 # which verdicts count is decided in sql/attempt_outcomes.sql; here it is told of each
 _VERDICTS = """
-SELECT t.state, v.cohort, v.job_id, v.round, v.attempt_id, v.criterion_id, v.passed, v.grader, v.grader_role,
+SELECT t.state, v.cohort, v.job_id, v.model, v.round, v.attempt_id, v.criterion_id, v.passed, v.grader, v.grader_role,
     CASE WHEN NOT v.is_current THEN 'superseded'
          WHEN r.criterion_id IS NULL OR NOT (v.rubric_version = r.rubric_version OR coalesce(s.still_stands, false))
              THEN 'stale'
@@ -261,7 +337,8 @@ LEFT JOIN rubrics r ON r.job_id = v.job_id AND r.criterion_id = v.criterion_id
 LEFT JOIN standing_criteria s
     ON s.job_id = v.job_id AND s.criterion_id = v.criterion_id AND s.rubric_version = v.rubric_version
 WHERE v.criterion_id <> '__overall__'
-ORDER BY v.cohort, v.job_id, a.turn, v.attempt_id, coalesce(r.position, 0), v.criterion_id, v.imported_at, v.verdict_id
+ORDER BY v.cohort, v.job_id, v.model, a.turn, v.attempt_id, coalesce(r.position, 0), v.criterion_id, v.imported_at,
+    v.verdict_id
 """
 
 
@@ -274,7 +351,8 @@ def _behind(
     text = pa.string()
     schema = pa.schema([("cohort", text), ("job_id", text), ("state", text)])
     connection.register("traced", pa.Table.from_pylist([{n: j[n] for n in schema.names} for j in jobs], schema))
-    params = {"model": keys["model"], "rule": keys["rule"], "path": list(ROUND[keys["round"]].path)}
+    models = [keys[name] for name in ("model", "versus") if name in keys]
+    params = {"models": models, "rule": keys["rule"], "path": list(ROUND[keys["round"]].path)}
     attempts = connection.sql(_ATTEMPTS, params=params).to_arrow_table()
     connection.register("traced_attempts", attempts)
     return attempts.to_pylist(), connection.sql(_VERDICTS).to_arrow_table().to_pylist()
@@ -315,8 +393,8 @@ def chain_of(table: str, column: str | None = None) -> tuple[tuple[str, ...], ..
 
 
 def _sources(table: str, column: str) -> list[tuple[str, str]]:
-    """The columns that a column is computed from; of a table that Python makes, its tables' keys stand for them."""
+    """The columns that a column is computed from; of a table that Python makes, all of its tables."""
     if (shipped("sql") / f"{table}.sql").exists():
         return [(t, c) for t, c in engine.column_lineage(table).get(column, []) if t in TABLES]
     inputs = COMPUTED[table].inputs if table in COMPUTED else ()
-    return [(name, key) for name in inputs for key in TABLES[name].key]
+    return [(name, key) for name in inputs for key in TABLES[name].names]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,11 @@ import pytest
 
 from hapi_pipeline.as_of import lake_as_of
 from hapi_pipeline.lake import Lake
+from hapi_pipeline.registry import Registry
+from hapi_pipeline.results import COMPUTED
+from hapi_pipeline.settings import Home
 from hapi_pipeline.show import trace_text
-from hapi_pipeline.trace import COUNTS, KEYS, READ, TRACEABLE, chain_of, trace
+from hapi_pipeline.trace import COUNTS, KEYS, PAIR_COUNTS, READ, TRACEABLE, chain_of, trace
 from tests import scenario
 from tests.history.conftest import DAYS, MODEL, Hapi, World
 
@@ -25,10 +29,22 @@ Row = Mapping[str, Any]
 
 def random_rows(lake: Lake, table: str, count: int = 4) -> list[dict[str, Any]]:
     rows = lake.read(table).to_pylist()
+    assert rows
     return random.Random(table).sample(rows, min(count, len(rows)))
 
 
-@pytest.mark.parametrize("table", TRACEABLE)
+@pytest.fixture(scope="module")
+def world(world: Lake, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """The world worked out by hand, with the tables that Python makes."""
+    root = tmp_path_factory.mktemp("traced")
+    shutil.copytree(world.root, root / "lake")
+    lake, registry = Lake(root / "lake"), Registry.of(Home(root).ensure())
+    for name in ("economics", "model_comparisons"):
+        lake.write(name, COMPUTED[name](lake, registry, {}), {})
+    return lake
+
+
+@pytest.mark.parametrize("table", [t for t in TRACEABLE if t != "model_comparisons"])
 def test_the_jobs_of_any_cell_add_up_to_its_numbers(world: Lake, table: str) -> None:
     ledger = {v["verdict_id"] for v in world.read("verdict_exports").to_pylist()}
     for row in random_rows(world, table):
@@ -45,6 +61,21 @@ def test_the_jobs_of_any_cell_add_up_to_its_numbers(world: Lake, table: str) -> 
         some = trace(world, table, given, column)
         assert len(some.jobs) == row[column]
         assert {a["job_id"] for a in some.attempts} <= {j["job_id"] for j in some.jobs}
+
+
+def test_a_comparison_is_traced_to_the_jobs_of_both_models(world: Lake) -> None:
+    rows = [r for r in world.read("model_comparisons").to_pylist() if r["window"] == "all"]
+    assert rows
+    for row in rows:
+        # whichever is named first
+        for one, other in ((row["model_a"], row["model_b"]), (row["model_b"], row["model_a"])):
+            given = {key: row.get(key) for key in ("window", "rule", "round")} | {"model": one, "versus": other}
+            found = trace(world, "model_comparisons", given)
+            assert {n.column: n.value for n in found.numbers} == {name: row[name] for name in PAIR_COUNTS}
+            only_a = trace(world, "model_comparisons", given, "n_only_a")
+            assert len(only_a.jobs) == row["n_only_a"]
+            assert {a["model"] for a in found.attempts} <= {one, other}
+            assert not only_a.jobs or f"{row['n_only_a']} jobs" in trace_text(only_a)
 
 
 def sums(lake: Lake, given: Mapping[str, Any]) -> dict[str, int]:
@@ -121,7 +152,13 @@ def test_a_table_that_is_not_what_its_jobs_add_up_to_is_refused(copy: World, hap
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["economics"], "There is no trace of 'economics', only of completion_rates"),
+        (["grader_agreement"], "There is no trace of 'grader_agreement', only of completion_rates"),
+        (["model_comparisons", "--model", "Rival", "--round", "agent_alone"], "--model A --versus B"),
+        (["leaderboard", "--model", MODEL, "--versus", "Rival", "--round", "agent_alone"], "has no column versus"),
+        (
+            ["model_comparisons", "--model", "Rival", "--versus", "Nobody", "--round", "agent_alone"],
+            "are not compared after 'agent_alone' in window 'all'; models that are",
+        ),
         (["leaderboard"], f"Say which model: --model {MODEL}, Rival"),
         (["leaderboard", "--model", "Nobody", "--round", "agent_alone"], "has no row of model 'Nobody'; there is"),
         (["leaderboard", "--model", MODEL, "--round", "retry_9"], "there is agent_alone, feedback_1."),
