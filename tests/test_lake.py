@@ -173,7 +173,7 @@ def test_the_state_of_a_table_changes_with_its_rows_and_with_nothing_else(lake: 
 
 def test_a_write_that_is_cut_short_leaves_the_old_rows(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.write("dataset_overview", overview("old"), OVERVIEW)
-    monkeypatch.setattr(lake_module, "_settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(lake_module, "_settle", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         lake.write("dataset_overview", overview("new"), OVERVIEW)
     monkeypatch.undo()

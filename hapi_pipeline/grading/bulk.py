@@ -9,6 +9,7 @@ it, a verdict on the same criterion. So the outcome is the same as without this 
 from __future__ import annotations
 
 import functools
+import mmap
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from hapi_pipeline.grading.verdicts import (
     judgement,
     plain_minutes,
     plain_text,
+    same_person,
 )
 from hapi_pipeline.grading.words import BAD, MISSING, parse_verdict
 from hapi_pipeline.parallel import in_threads
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 """Bytes that are read together."""
 _HEAD = 4 << 20
 _HEAD_LINES = 1_200  # in these the line of column names is looked for
@@ -131,21 +133,31 @@ class Shape:
 
 def shape_of(data: Any, name: str) -> Shape | None:
     """How to read a file in bulk, or None when it is not in the long form, or oddly so; never raises."""
-    head = bytes(data[:_HEAD])
-    if len(data) > _HEAD:
-        head = head[: head.rfind(b"\n") + 1]
+    head = _head(data)
     try:
         text = head.decode("utf-8-sig")
         delimited.decode(head, name)
     except (UnicodeDecodeError, UserError):
         return None
     lines = delimited.physical_lines(text)
-    if not lines or (len(data) > _HEAD and len(lines) < _HEAD_LINES) or text.lstrip()[:1] == "[":
+    if not lines or (len(data) > len(head) and len(lines) < _HEAD_LINES) or text.lstrip()[:1] == "[":
         return None
     mark = 3 if head.startswith(b"\xef\xbb\xbf") else 0
     if delimited.looks_like_json_lines(lines):
         return _json_shape(lines, mark)
     return _csv_shape(lines, name, mark)
+
+
+def _head(data: Any) -> bytes:
+    """Whole lines at the beginning, enough of them where they are not very long."""
+    for size in (_HEAD >> 3, _HEAD):
+        head = bytes(data[:size])
+        if len(data) <= size:
+            break
+        head = head[: head.rfind(b"\n") + 1]
+        if head.count(b"\n") >= _HEAD_LINES:
+            break
+    return head
 
 
 def _json_shape(lines: Sequence[str], mark: int) -> Shape | None:
@@ -193,6 +205,7 @@ def _read_block(shape: Shape, data: Any, span: tuple[int, int]) -> tuple[bytes, 
     import numpy as np
 
     block = bytes(data[span[0] : span[1]])
+    _forget(data, span)
     if not block.endswith(b"\n"):
         block += b"\n"
     if not block.isascii():
@@ -206,12 +219,20 @@ def _read_block(shape: Shape, data: Any, span: tuple[int, int]) -> tuple[bytes, 
     return block, ends, read(shape, block, octets, ends)
 
 
+def _forget(data: Any, span: tuple[int, int]) -> None:
+    """Give back the memory of a part of a file that is mapped into it: it can be read again."""
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        start = span[0] - span[0] % mmap.PAGESIZE
+        data.madvise(mmap.MADV_DONTNEED, start, span[1] - start)
+
+
 def _csv_pieces(shape: Shape, block: bytes, octets: Array, ends: Array) -> list[_Piece]:
     import numpy as np
 
     sound: Array | None = None
     if _only_text(block, octets, len(ends)):
-        quoted = np.unique(np.searchsorted(ends, np.flatnonzero(octets == 34))) if b'"' in block else ends[:0]
+        quoted = np.searchsorted(ends, np.flatnonzero(octets == 34).astype(np.int32))
+        quoted = quoted[np.flatnonzero(np.diff(quoted, prepend=-1))]  # each line once
         if not len(quoted) or _well_formed(shape, block, ends, quoted).all():
             columns = _csv_columns(shape, block, len(ends))
             if columns is not None:
@@ -233,7 +254,9 @@ def _only_text(block: bytes, octets: Array, n_lines: int) -> bool:
         returns = block.count(b"\r")
         if returns != block.count(b"\r\n") or more != returns + block.count(b"\t"):
             return False
-    return not any(odd in block for odd in (b"\x7f", b"\xef\xbf\xbe", b"\xef\xbf\xbf"))
+    if (octets == 127).any():
+        return False
+    return block.isascii() or not (b"\xef\xbf\xbe" in block or b"\xef\xbf\xbf" in block)
 
 
 def _lines(block: bytes, ends: Array) -> pa.Array:
@@ -308,14 +331,15 @@ def _json_pieces(shape: Shape, block: bytes, octets: Array, ends: Array) -> list
     # an object a line: then as many objects as lines means that each line is one
     closes = np.where(octets[np.maximum(ends - 1, 0)] == 13, ends - 2, ends - 1)
     braced = (octets[starts] == 123) & (closes > starts) & (octets[np.maximum(closes, 0)] == 125)
+    returns = bool((octets == 13).any())  # quicker than looking through bytes
     found: list[_Piece] = []
     waiting = [(0, len(ends))]
     while waiting:
         first, last = waiting.pop()
         columns = None
         if braced[first:last].all():
-            text = block[starts[first] : ends[last - 1] + 1]
-            columns = None if _lone_return(text) else _json_columns(text, last - first)
+            text = block if (first, last) == (0, len(ends)) else block[starts[first] : ends[last - 1] + 1]
+            columns = None if returns and _lone_return(text) else _json_columns(text, last - first)
         if columns is not None:
             whole = (first, last) == (0, len(ends))
             found.append(_Piece(None if whole else np.arange(first, last), columns, last - first))
@@ -402,31 +426,32 @@ class _Columns:
         self.ground, self.imported_at, self.guessed = ground, imported_at, guessed
         attempts = ground.attempts
         self.packets = _one(attempts.column("packet_id"))
-        self.known: dict[str, pa.Array] = {}
+        self.places = _Known(self.packets)
+        self.known: dict[str, _Known] = {}
         self.truth: dict[str, Array] = {}
         for name in (*CELL, "rubric_version", "packet_sha256"):
             encoded = _one(attempts.column(name).cast(pa.string())).dictionary_encode()
             # what no cell can say as it stands in the lake is left to the rules for single rows
             texts = [text if text == plain_text(text) else None for text in encoded.dictionary.to_pylist()]
-            self.known[name] = pa.array(texts, pa.string())
+            self.known[name] = _Known(pa.array(texts, pa.string()))
             self.truth[name] = encoded.indices.fill_null(-1).to_numpy()
-        self._sizes = [max(len(self.known[name]), 1) for name in CELL[1:]]
-        self.first = self.known["sample"].index(FIRST).as_py()
+        self._sizes = [max(len(self.known[name].values), 1) for name in CELL[1:]]
+        self.first = self.known["sample"].values.index(FIRST).as_py()
         keys = self._cell(*(self.truth[name].astype(np.int64) for name in CELL))
         order = np.argsort(keys, kind="stable")
         last = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) if len(keys) else order
         self.cells, self.cell_attempts = keys[order][last], order[last]
-        self.criteria = pc.unique(ground.criteria.column("criterion_id"))
-        self.criterion_values = [*self.criteria.to_pylist(), OVERALL]
-        jobs = pc.index_in(_one(ground.criteria.column("job_id")), value_set=self.known["job_id"])
-        codes = pc.index_in(_one(ground.criteria.column("criterion_id")), value_set=self.criteria)
+        self.criteria = _Known(pc.unique(ground.criteria.column("criterion_id")))
+        self.criterion_values = [*self.criteria.values.to_pylist(), OVERALL]
+        jobs = pc.index_in(_one(ground.criteria.column("job_id")), value_set=self.known["job_id"].values)
+        codes = pc.index_in(_one(ground.criteria.column("criterion_id")), value_set=self.criteria.values)
         pairs = jobs.fill_null(-1).to_numpy().astype(np.int64) * len(self.criterion_values) + codes.to_numpy()
         self.pairs = np.unique(pairs[pairs >= 0])
         micros = _one(attempts.column("finished_at")).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         self.issued = micros.fill_null(_NO_DATE + 2 * _DAY).to_numpy() - _DAY
         late = _one(attempts.column("followed_up")).to_numpy(zero_copy_only=False)
         self.late = np.where(late, LATE, 0).astype(np.int8)
-        self.models = {code: model or "" for code, model in enumerate(self.known["model"].to_pylist())}
+        self.models = {code: model or "" for code, model in enumerate(self.known["model"].values.to_pylist())}
 
     def _cell(self, job: Array, model: Array, round_: Array, sample: Array) -> Array:
         """A number for a job, model, round and sample; -1 where one of them is not known."""
@@ -489,7 +514,7 @@ class _Columns:
             by_cell = _looked_up(self.cells, self.cell_attempts, key)
         if "packet_id" not in columns:
             return by_cell
-        by_packet = columns["packet_id"].found_in(self.packets).astype(np.int64)
+        by_packet = columns["packet_id"].found_in(self.places)
         for name, codes in said.items():  # what else the row says of it must be so
             same = (codes == _BLANK) | (codes == self.truth[name][np.maximum(by_packet, 0)])
             by_packet = np.where(same | (by_packet < 0), by_packet, -1)
@@ -609,10 +634,11 @@ class _Columns:
 
         found = np.zeros(len(comments), bool)
         names = {code: model.casefold() for code, model in self.models.items() if len(model) >= 3}
-        if not said.any() or not names:
+        pattern = "|".join(map(re.escape, names.values()))
+        if not said.any() or not names or not _may_match(comments, pattern):
             return found
         other = ~pc.fill_null(pc.string_is_ascii(comments), True).to_numpy(zero_copy_only=False)
-        any_name = pc.match_substring_regex(pc.ascii_lower(comments), "|".join(map(re.escape, names.values())))
+        any_name = pc.match_substring_regex(pc.ascii_lower(comments), pattern)
         closer = np.flatnonzero(other | pc.fill_null(any_name, False).to_numpy(zero_copy_only=False))
         models = self.truth["model"][attempt[closer]].tolist()
         texts = comments.take(_arrow(closer)).to_pylist()
@@ -621,10 +647,52 @@ class _Columns:
         return found
 
 
+def _may_match(texts: pa.Array, pattern: str) -> bool:
+    """Whether a pattern of small letters may match one of the texts: False for sure when it matches nowhere in them,
+    written one after the other, and they are ASCII."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    _, ends, data = texts.buffers()
+    if data is None:
+        return False
+    offsets = np.frombuffer(ends, np.int32)[[texts.offset, texts.offset + len(texts)]]
+    whole = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(offsets.tobytes()), data])
+    if not pc.string_is_ascii(whole)[0].as_py():
+        return True
+    return bool(pc.match_substring_regex(whole, pattern, ignore_case=True)[0].as_py())
+
+
 _BLANK = -2
 _MISSING, _NO_WORD = 2, 3
 _DAY = 86_400_000_000  # microseconds
 _BAD_DATE = _NO_DATE + 1
+
+
+class _Known:
+    """Texts that are known, by their places."""
+
+    def __init__(self, values: pa.Array):
+        self.values = values
+
+    @functools.cached_property
+    def _places(self) -> dict[str | None, int]:
+        return {text: place for place, text in enumerate(self.values.to_pylist()) if text is not None}
+
+    def places(self, texts: pa.Array) -> Array:
+        """The place of each text, -1 where it is not known."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        if len(self.values) < _FEW:
+            found: Array = pc.index_in(texts, value_set=self.values, skip_nulls=True).fill_null(-1).to_numpy()
+            return found
+        place = self._places.get  # Arrow would hash all that is known for each block anew
+        return np.fromiter((place(text, -1) for text in texts.to_pylist()), np.int64, len(texts))
+
+
+_FEW = 1000
 
 
 class _Column:
@@ -658,24 +726,21 @@ class _Column:
         made: Array = np.array([function(value) for value in values], dtype=kind)[codes]
         return made
 
-    def found_in(self, known: pa.Array) -> Array:
+    def found_in(self, known: _Known) -> Array:
         """The place of each row's text among those known; _BLANK for blank ones, -1 for what is not there."""
         import numpy as np
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         distinct, codes = self._distinct
         found = np.full(len(distinct) + 1, -1, np.int64)
         found[-1] = _BLANK
         if pa.types.is_string(distinct.type):  # most are known as they stand
-            found[:-1] = pc.index_in(distinct, value_set=known, skip_nulls=True).fill_null(-1).to_numpy()
+            found[:-1] = known.places(distinct)
         rest = np.flatnonzero(found == -1)
         values = [_cell(value) for value in distinct.take(_arrow(rest)).to_pylist()]
         texts = [plain_text(value) for value in values]
         blank = np.array([not text for text in texts], bool)
-        found[rest] = np.where(
-            blank, _BLANK, pc.index_in(pa.array(texts, pa.string()), value_set=known, skip_nulls=True).fill_null(-1)
-        )
+        found[rest] = np.where(blank, _BLANK, known.places(pa.array(texts, pa.string())))
         placed: Array = found[codes]
         return placed
 
@@ -832,7 +897,7 @@ def judge_in_bulk(
     plain = reading.plain
     others, problems = reading.others(plain.row)
     judged = judge(_as_file(others, problems, guessed))
-    repeated = _groups(plain)
+    repeated = _groups(plain, reading.graders.values)
     numbers = reading.numbers(plain.row)
     apart = _touching(plain, judged, reading) | _disputed(plain, *repeated)
     if apart.any():
@@ -867,7 +932,7 @@ class _Reading:
             for lines, plain, graders in judged:
                 codes = _array([self.graders[name] for name in graders] or [0])
                 part = {**vars(plain), "grader": codes[plain.grader], "row": lines + self.lines}
-                parts.append(Plain(**part))
+                parts.append(Plain(**_narrow(part)))
             self.blocks.append(_Block(None, self.lines, span, ends))
             self.lines += len(ends)
         return _joined(parts)
@@ -937,6 +1002,7 @@ class _Reading:
             start = block.span[0] + (int(block.ends[begin - 1]) + 1 if begin else 0)
             stop = min(block.span[0] + int(block.ends[end - 1]) + 1, block.span[1])
             found.append(bytes(self.data[start : min(stop, start + most)]))
+            _forget(self.data, block.span)
             most -= stop - start
         return b"".join(found).decode("utf-8", "ignore")
 
@@ -967,13 +1033,23 @@ def _array(values: Sequence[int]) -> Array:
     return np.array(values, np.int64)
 
 
+_KINDS = {"role": "i1", "passed": "i1", "flags": "i1", "minutes": "f8", "graded_at": "i8"}
+
+
+def _narrow(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `Plain` in the fewest bytes: a file has fewer lines than 2^31."""
+    return {n: v if n == "comment" else v.astype(_KINDS.get(n, "i4"), copy=False) for n, v in columns.items()}
+
+
 def _joined(parts: Sequence[Plain]) -> Plain:
     import numpy as np
     import pyarrow as pa
 
-    kinds = {"role": np.int8, "passed": np.int8, "flags": np.int8, "minutes": np.float64}
-    names = [name for name in Plain.__dataclass_fields__ if name != "comment"]
-    columns = {n: np.concatenate([np.zeros(0, kinds.get(n, np.int64)), *(getattr(p, n) for p in parts)]) for n in names}
+    columns: dict[str, Array] = {}
+    for name in Plain.__dataclass_fields__:
+        if name != "comment":
+            nothing = np.zeros(0, _KINDS.get(name, "i4"))
+            columns[name] = np.concatenate([nothing, *(getattr(p, name) for p in parts)])
     comment = pa.concat_arrays([pa.array([], pa.string()), *(p.comment.cast(pa.string()) for p in parts)])
     made = Plain(**columns, comment=comment)
     in_order = bool((made.row[1:] > made.row[:-1]).all())
@@ -996,21 +1072,25 @@ def _touching(plain: Plain, judged: Judgement, reading: _Reading) -> Array:
     criteria = _array([position.get(c or "", -1) for _, c in said])
     size = len(columns.criterion_values)
     keys = np.unique(packets.to_numpy().astype(np.int64) * size + criteria)
-    return _looked_up(keys, keys, plain.attempt * size + plain.criterion) >= 0
+    return _looked_up(keys, keys, plain.attempt.astype(np.int64) * size + plain.criterion) >= 0
 
 
-def _subjects(plain: Plain) -> Array:
-    """A number for packet, criterion, grader and role."""
-    graders, criteria = int(plain.grader.max(initial=0)) + 1, int(plain.criterion.max(initial=0)) + 1
-    made: Array = ((plain.attempt * criteria + plain.criterion) * graders + plain.grader) * len(ROLES) + plain.role
-    return made
+def _subjects(plain: Plain, graders: Sequence[str]) -> Array:
+    """A number for packet, criterion, grader and role; `graders` are the names behind the codes."""
+    import numpy as np
+
+    persons = _Codes()
+    person = _array([persons[same_person(name)] for name in graders] or [0])[plain.grader]
+    criteria, attempt = int(plain.criterion.max(initial=0)) + 1, plain.attempt.astype(np.int64)
+    made: Array = (attempt * criteria + plain.criterion) * (len(graders) or 1) + person
+    return made * len(ROLES) + plain.role
 
 
-def _groups(plain: Plain) -> tuple[Array, Array]:
+def _groups(plain: Plain, graders: Sequence[str]) -> tuple[Array, Array]:
     """Places of the rows of which another is about the same, sorted by what they are about, and where each is new."""
     import numpy as np
 
-    subjects = _subjects(plain)
+    subjects = _subjects(plain, graders)
     ordered = np.sort(subjects)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.zeros(0, np.int64), np.zeros(0, bool)

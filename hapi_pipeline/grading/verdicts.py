@@ -182,7 +182,7 @@ class _Entry:
 
     @property
     def subject(self) -> tuple[str, str, str, str]:
-        return self.gradable.packet_id, self.criterion_id, self.grader, self.role
+        return self.gradable.packet_id, self.criterion_id, same_person(self.grader), self.role
 
     @property
     def content(self) -> tuple[Any, ...]:
@@ -441,6 +441,11 @@ def _names(comment: str, model: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(model.casefold())}(?!\w)", comment.casefold()) is not None
 
 
+def same_person(grader: str) -> str:
+    """A grader's name as it is compared: however it was capitalised this time (sql/verdicts.sql does the same)."""
+    return grader.lower()
+
+
 def _settle(entries: list[_Entry]) -> tuple[list[_Entry], list[Problem]]:
     """Collapse exact repetitions; where a grader contradicts himself, refuse all he said on it."""
     said: dict[tuple[str, str, str, str], set[bool | None]] = {}
@@ -475,7 +480,7 @@ def contradictions(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     """
     said: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
-        subject = tuple(row[c] for c in ("attempt_id", "criterion_id", "grader", "grader_role"))
+        subject = (row["attempt_id"], row["criterion_id"], same_person(row["grader"]), row["grader_role"])
         said.setdefault(subject, []).append(row)
     return {row["verdict_id"] for mine in said.values() if _undecided(mine) for row in mine}
 

@@ -53,12 +53,13 @@ def import_verdicts(
     from hapi_pipeline.grading.files import read_verdict_file
     from hapi_pipeline.grading.verdicts import judgement
     from hapi_pipeline.grading.worklist import assigned_roles
-    from hapi_pipeline.intake.verdicts_bulk import import_large
+    from hapi_pipeline.intake.verdicts_bulk import ahead, import_large
 
     early = _came_too_early(lake)
+    looked_up = ahead(lake, paths)
     fresh, repeated = _fresh(paths, lake.imported("verdicts").keys() - early)
     role_of = role_of or assigned_roles(lake) or None
-    large = import_large(lake, fresh, early, role_of=role_of, replies=replies)
+    large = import_large(lake, fresh, early, role_of=role_of, replies=replies, looked_up=looked_up)
     if large is not None:
         return large.done, repeated if large.done else [*repeated, *paths]
     opened = [(path, sha, read_verdict_file(path, people)) for path, sha in fresh]

@@ -6,9 +6,9 @@ import functools
 import hashlib
 import mmap
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,14 @@ from hapi_pipeline.grading.bulk import Bulk, Ground, Plain
 from hapi_pipeline.grading.files import OVERALL
 from hapi_pipeline.grading.verdicts import FIRST, ROLES, Gradable, GradingIndex, RoleOf
 from hapi_pipeline.intake.ledger import commit_import, import_id, rows_of
-from hapi_pipeline.lake import ROW_GROUP, Import, ImportedFile, Lake, write_bytes
+from hapi_pipeline.lake import ROW_GROUP, Import, ImportedFile, Lake, stored, write_bytes
 from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     import pyarrow as pa
 
@@ -44,6 +46,19 @@ class Large:
     done: Import | None
 
 
+def ahead(lake: Lake, paths: Sequence[Path]) -> Future[Ground | None] | None:
+    """What verdicts may be about, looked up in another thread when there is a large file: `import_large` wants it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    if len(paths) != 1 or not paths[0].is_file() or not LEAST <= paths[0].stat().st_size <= _MOST:
+        return None
+    thread = ThreadPoolExecutor(1)
+    try:
+        return thread.submit(ground_of, lake)
+    finally:
+        thread.shutdown(wait=False)
+
+
 def import_large(
     lake: Lake,
     fresh: Sequence[tuple[Path, str]],
@@ -52,17 +67,20 @@ def import_large(
     role_of: RoleOf | None = None,
     replies: Path | None = None,
     least: int | None = None,
+    looked_up: Future[Ground | None] | None = None,
 ) -> Large | None:
     """Import a file in bulk; None where that cannot be done or is not worth it: nothing was written then.
 
     `fresh` are the files of the import with their SHA-256: only one by itself is taken. `early` are those that were
-    imported before when nothing was known of them. Raises UserError where the file is no text.
+    imported before when nothing was known of them; `looked_up` is what `ahead` gave. Raises UserError where the file is
+    no text.
     """
     if len(fresh) != 1 or not (LEAST if least is None else least) <= fresh[0][0].stat().st_size <= _MOST:
         return None
     (path, sha256), now = fresh[0], datetime.now(UTC)
     with _opened(path) as data:
-        found = _judged(lake, data, path.name, sha256, now, role_of)
+        grounds = looked_up.result if looked_up else functools.partial(ground_of, lake)
+        found = _judged(grounds, role_of, data, path.name, sha256, now)
     if found is None:
         return None
     made, ground = found
@@ -92,7 +110,7 @@ def _opened(path: Path) -> Iterator[mmap.mmap]:
 
 
 def _judged(
-    lake: Lake, data: Any, name: str, sha256: str, now: datetime, role_of: RoleOf | None
+    grounds: Callable[[], Ground | None], role_of: RoleOf | None, data: Any, name: str, sha256: str, now: datetime
 ) -> tuple[Bulk, Ground] | None:
     guessed = False
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4000]:
@@ -102,9 +120,10 @@ def _judged(
         if shape is None and not guessed and not _is_utf8(data):
             data, guessed = _recoded(data, name)
             continue
-        ground = None if shape is None else ground_of(lake, role_of)
+        ground = None if shape is None else grounds()
         if shape is None or ground is None:
             return None
+        ground = replace(ground, role_of=role_of)
         try:
             made = bulk.judge_in_bulk(
                 data, shape, ground, source_file=name, source_sha256=sha256, imported_at=now, guessed=guessed
@@ -133,7 +152,7 @@ def _is_utf8(data: Any) -> bool:
 # --- what verdicts may be about ----------------
 
 
-def ground_of(lake: Lake, role_of: RoleOf | None = None) -> Ground | None:
+def ground_of(lake: Lake) -> Ground | None:
     """Every attempt that verdicts may be given on, as columns; None where packets are not told apart by their ids."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -164,7 +183,7 @@ def ground_of(lake: Lake, role_of: RoleOf | None = None) -> Ground | None:
     if pc.count_distinct(attempts.column("packet_id")).as_py() != attempts.num_rows:
         return None
     attempts = pa.table({name: attempts.column(name).combine_chunks() for name in attempts.column_names})
-    return Ground(attempts, criteria, OnDemand(lake, attempts, criteria), role_of)
+    return Ground(attempts, criteria, OnDemand(lake, attempts, criteria))
 
 
 def packet_ids(attempt_ids: pa.Array) -> pa.Array:
@@ -172,17 +191,74 @@ def packet_ids(attempt_ids: pa.Array) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
-    prefix = (6).to_bytes(8, "big") + b"packet"
-    sha256 = hashlib.sha256
-    parts = [text.encode() for text in attempt_ids.to_pylist()]
-    digests = b"".join([sha256(prefix + len(part).to_bytes(8, "big") + part).digest()[:8] for part in parts])
+    size = len(attempt_ids)
+    hashed = digests([pa.scalar(_part("packet"), pa.binary()), *_parts(attempt_ids)])
     # base32: five bits a character, twelve characters
-    bits = np.frombuffer(digests, ">u8").astype(np.uint64)[:, None] >> np.arange(59, 0, -5, dtype=np.uint64)
+    octets = np.frombuffer(bytes.fromhex("".join(hashed.to_pylist())), ">u8")[::4].astype(np.uint64)
+    bits = octets[:, None] >> np.arange(59, 0, -5, dtype=np.uint64)
     letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
-    text = np.empty((len(parts), 15), np.uint8)
+    text = np.empty((size, 15), np.uint8)
     text[:, :3], text[:, 3:] = np.frombuffer(b"pk_", np.uint8), letters[(bits & np.uint64(31)).astype(np.intp)]
-    offsets = np.arange(len(parts) + 1, dtype=np.int32) * 15
-    return pa.Array.from_buffers(pa.string(), len(parts), [None, pa.py_buffer(offsets), pa.py_buffer(text.tobytes())])
+    offsets = np.arange(size + 1, dtype=np.int32) * 15
+    return pa.Array.from_buffers(pa.string(), size, [None, pa.py_buffer(offsets), pa.py_buffer(text.tobytes())])
+
+
+def digests(parts: Sequence[pa.Array | pa.Scalar]) -> pa.Array:
+    """`naming.digest` row by row, of columns of bytes that already have the lengths between them."""
+    import numpy as np
+    import pyarrow as pa
+
+    messages, sha256 = _joined(*parts), hashlib.sha256  # with the processor's own instructions, which DuckDB's has not
+    made = b"".join([sha256(message).digest() for message in messages.to_pylist()]).hex().encode()
+    offsets = np.arange(len(messages) + 1, dtype=np.int32) * 64
+    return pa.Array.from_buffers(pa.string(), len(messages), [None, pa.py_buffer(offsets), pa.py_buffer(made)])
+
+
+def _coded(codes: Array, values: pa.Array) -> pa.Array:
+    """Texts by their places among others that are distinct, as a dictionary of those that are there."""
+    import pyarrow as pa
+
+    some = pa.array(codes).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(some.indices, values.take(some.dictionary))
+
+
+def _repeated(values: pa.ChunkedArray, places: pa.Array) -> pa.Array:
+    """The values at these places; texts as a dictionary."""
+    import pyarrow as pa
+
+    values = values.combine_chunks()
+    if not pa.types.is_string(values.type):
+        return values.take(places)
+    distinct = values.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(distinct.indices.take(places), distinct.dictionary)
+
+
+def _constant(text: str, size: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), size), pa.array([text]))
+
+
+def _joined(*parts: pa.Array | pa.Scalar) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.binary()))
+
+
+def _parts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The lengths of texts as bytes, and their bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sizes = pc.binary_length(texts)
+    every = pa.array([n.to_bytes(8, "big") for n in range((pc.max(sizes).as_py() or 0) + 1)], pa.binary())
+    return every.take(sizes), texts.cast(pa.binary())
+
+
+def _part(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(8, "big") + data
 
 
 class OnDemand(GradingIndex):
@@ -286,6 +362,7 @@ class _Writing:
 
         self.made, self.attempts, self.now = made, ground.attempts, now
         self.name, self.sha256 = name, sha256
+        self.schema, _ = stored(TABLES["verdict_exports"])
         self.criteria, self.graders, self.roles = (
             pa.array(v, pa.string()) for v in (made.criteria, made.graders, ROLES)
         )
@@ -296,8 +373,7 @@ class _Writing:
         self.criterion_parts, self.grader_parts = (
             pa.array([_part(text) for text in values], pa.binary()) for values in (made.criteria, made.graders)
         )
-        self.packet_part = pa.scalar((15).to_bytes(8, "big"), pa.binary())
-        self.lengths = pa.array([n.to_bytes(8, "big") for n in range(20)], pa.binary())
+        self.packet_parts = _joined(*_parts(self.attempts.column("packet_id").combine_chunks()))
 
     def batches(self, at: Array, others: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
         """The plain rows at these places and those judged one by one, in the order of their rows in the file."""
@@ -312,65 +388,50 @@ class _Writing:
             table = self._table(rows)
             until = int(np.searchsorted(numbers, rows.row[-1]))
             if until > done:
-                table = pa.concat_tables([table, rows_of("verdict_exports", others[done:until])])
+                more = rows_of("verdict_exports", others[done:until]).cast(self.schema)
                 order = np.argsort(np.concatenate([rows.row, numbers[done:until]]), kind="stable")
-                table = table.take(pa.array(order))
+                table = pa.concat_tables([table, more]).combine_chunks().take(pa.array(order))
                 done = until
             yield from table.to_batches()
         if done < len(others):
-            yield from rows_of("verdict_exports", others[done:]).to_batches()
+            yield from rows_of("verdict_exports", others[done:]).cast(self.schema).to_batches()
 
     def _table(self, rows: Plain) -> pa.Table:
         import pyarrow as pa
 
-        schema = TABLES["verdict_exports"].schema()
         size = len(rows)
-        attempt = pa.array(rows.attempt)
-        of_attempt = {name: self.attempts.column(name).combine_chunks().take(attempt) for name in _OF_ATTEMPT}
-        stamp = schema.field("graded_at").type
-        columns = of_attempt | {
+        attempts = pa.array(rows.attempt).dictionary_encode()  # there are several rows on each
+        of_attempts = self.attempts.take(attempts.dictionary)
+        stamp = self.schema.field("graded_at").type
+        columns = {name: _repeated(of_attempts.column(name), attempts.indices) for name in _OF_ATTEMPT} | {
             "verdict_id": self._ids(rows),
-            "criterion_id": self.criteria.take(pa.array(rows.criterion)),
-            "grader": self.graders.take(pa.array(rows.grader)),
-            "grader_role": self.roles.take(pa.array(rows.role)),
+            "criterion_id": _coded(rows.criterion, self.criteria),
+            "grader": _coded(rows.grader, self.graders),
+            "grader_role": _coded(rows.role, self.roles),
             "passed": pa.array(rows.passed == 1, mask=rows.passed < 0),
             "comment": rows.comment,
             "minutes": pa.array(rows.minutes, from_pandas=True),
             "graded_at": pa.array(rows.graded_at, mask=rows.graded_at == bulk.NO_DATE).cast(stamp),
             "flags": self.flags.take(pa.array(rows.flags)),
-            "source_file": pa.repeat(self.name, size),
-            "source_sha256": pa.repeat(self.sha256, size),
-            "source_row": pa.array(rows.row),
+            "source_file": _constant(self.name, size),
+            "source_sha256": _constant(self.sha256, size),
+            "source_row": pa.array(rows.row, pa.int64()),
             "imported_at": pa.repeat(pa.scalar(self.now, stamp), size),
         }
-        return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
+        return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
     def _ids(self, rows: Plain) -> pa.Array:
         """`digest` of packet, criterion, grader, file and row."""
-        import numpy as np
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        number = pa.array(rows.row).cast(pa.string())
-        parts = pc.binary_join_element_wise(
-            self.packet_part,
-            self.attempts.column("packet_id").combine_chunks().take(pa.array(rows.attempt)).cast(pa.binary()),
+        parts = [
+            self.packet_parts.take(pa.array(rows.attempt)),
             self.criterion_parts.take(pa.array(rows.criterion)),
             self.grader_parts.take(pa.array(rows.grader)),
             pa.scalar(_part(self.sha256), pa.binary()),
-            self.lengths.take(pc.binary_length(number)),
-            number.cast(pa.binary()),
-            pa.scalar(b"", pa.binary()),
-        )
-        sha256 = hashlib.sha256
-        ids = b"".join([sha256(part).digest() for part in parts.to_pylist()]).hex().encode()
-        offsets = np.arange(len(rows) + 1, dtype=np.int32) * 64
-        return pa.Array.from_buffers(pa.string(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(ids)])
-
-
-def _part(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
-    return len(data).to_bytes(8, "big") + data
+            *_parts(pa.array(rows.row).cast(pa.string())),
+        ]
+        return digests(parts)
 
 
 # --- telling ----------------

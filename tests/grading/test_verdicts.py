@@ -259,8 +259,8 @@ def test_dates(index: GradingIndex, value: Any, moment: datetime | None, flags: 
 
 
 def test_a_grader_who_contradicts_himself_is_refused_on_both_sides(index: GradingIndex) -> None:
-    rows = [row(1), row(2, passed="no"), row(3), row(4, grader="bo", passed="no"), row(5, criterion_id="c02")]
-    rows.append(row(6, passed="no", grader_role="adjudicator"))
+    rows = [row(1), row(2, passed="no", grader="Ann"), row(3), row(4, grader="bo", passed="no")]
+    rows += [row(5, criterion_id="c02"), row(6, passed="no", grader_role="adjudicator")]
     verdicts, quarantine = run(index, *rows)
     assert [(q["row"], q["code"]) for q in quarantine] == [(1, "conflict"), (2, "conflict"), (3, "conflict")]
     assert [v["source_row"] for v in verdicts] == [4, 5, 6]

@@ -285,6 +285,7 @@ def test_any_file_gives_the_same_both_ways(
         patch.setattr(
             bulk.judge_in_bulk, "__kwdefaults__", (bulk.judge_in_bulk.__kwdefaults__ or {}) | {"block": block}
         )
+        patch.setattr(bulk, "_FEW", dice.choice([0, 1000]))  # both ways to look up what is known
         try:
             taken = same(graded, path, folder / "lake")
         except UserError:
@@ -343,6 +344,7 @@ def test_a_contradiction_is_refused_on_both_sides_and_a_repetition_is_none(grade
     rows = clean_rows(40, random.Random(8))
     twice = [dict(rows[3]), dict(rows[4]) | {"passed": "PASS" if rows[4]["passed"] == "no" else "no"}]
     twice += [dict(rows[5]) | {"passed": "n/a", "comment": "Beta did it"}, dict(rows[6]) | {"comment": "more"}]
+    twice[1]["grader"] = twice[1]["grader"].upper()  # the same person
     path = tmp_path / "twice.csv"
     path.write_text(as_csv([*rows, *twice], random.Random(8)))
     found = in_bulk(graded, path, tmp_path / "lake")
@@ -390,6 +392,33 @@ def test_a_key_that_stands_twice_in_an_object_is_read_as_by_the_other_reader(gra
 )
 def test_other_forms_are_left_to_the_other_reader(text: str) -> None:
     assert bulk.shape_of(text.encode(), "v") is None
+
+
+def test_few_lines_of_a_large_file_tell_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = clean_rows(60, random.Random(13)) * 80
+    rows[0] = rows[0] | {"comment": "long " * 4000}
+    data = as_csv(rows, random.Random(13)).encode()
+    whole = bulk.shape_of(data, "v")
+    assert whole is not None
+    for most in (1 << 14, 1 << 16, 1 << 18):  # less than the first rows, less than the lines wanted, enough of them
+        monkeypatch.setattr(bulk, "_HEAD", most)
+        assert bulk.shape_of(data, "v") == (whole if most == 1 << 18 else None)
+
+
+def test_only_one_large_file_has_its_attempts_looked_up_ahead(
+    here: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = drop("a.csv", "packet_id,criterion_id,passed\n"), drop("b.csv", "")
+    assert verdicts_bulk.ahead(here, [path]) is None
+    monkeypatch.setattr(verdicts_bulk, "LEAST", 1)
+    assert verdicts_bulk.ahead(here, [path, path]) is None
+    assert verdicts_bulk.ahead(here, [other]) is None
+    assert verdicts_bulk.ahead(here, [path.parent / "missing.csv"]) is None
+    looked_up = verdicts_bulk.ahead(here, [path])
+    assert looked_up is not None
+    ground = looked_up.result()
+    assert ground is not None
+    assert set(ground.attempts.column("packet_id").to_pylist()) >= {packet("Beta", "job-a", "agent_alone")}
 
 
 def test_packets_have_the_same_ids() -> None:
