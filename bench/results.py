@@ -36,11 +36,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.curation import watching
-from hapi_pipeline import engine
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.parameters import constant_relations, query_parameters
+from hapi_pipeline.parallel import in_threads
+from hapi_pipeline.recipes import batches_of, bring_up_to_date, recipes
 from hapi_pipeline.registry import Registry
-from hapi_pipeline.results import BY_CELL, COMPUTED, SUMMARIES
+from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.settings import shipped
 from hapi_pipeline.tables import TABLES
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 SEED = 20261122
 CRITERIA = 12
 ROUNDS = ("agent_alone", "feedback_1", "feedback_2")
+AT_ONCE = 2  # batches of partitions that are made at once, as the assets do
 REGRADED, TWICE = 0.05, 0.1
 PASS = 0.93  # of a criterion: some two in five attempts are complete
 CATEGORIES = ("Accounting", "Admin", "Data", "Design", "Engineering", "Marketing", "Translation", "Web", "Writing")
@@ -275,15 +276,15 @@ def registry() -> Registry:
     return Registry(shipped("data/registry"))
 
 
-def make(lake: Lake, known: Registry, table: str, scope: Mapping[str, str]) -> None:
-    """One partition, as its asset makes it."""
-    if table in COMPUTED:
-        rows = COMPUTED[table](lake, known, scope)
-    else:
-        params = query_parameters(known.benchmark, dict(scope))
-        relations = constant_relations(known.benchmark, known.models)
-        rows = engine.run(lake, engine.query(table), scope, params, relations)
-    lake.write(table, rows, scope)
+def make(lake: Lake, known: Registry, table: str, scopes: Sequence[Mapping[str, str]]) -> None:
+    """Partitions as their asset makes them, none of which is taken as up to date."""
+    recipe = recipes()[table]
+
+    def remake(batch: Sequence[Mapping[str, str]]) -> None:
+        bring_up_to_date(recipe, lake, known, batch, lambda scope, fingerprint: False)
+
+    for _ in in_threads(remake, batches_of(recipe, lake, scopes), AT_ONCE if recipe.build_together else 1):
+        pass
 
 
 def cells(lake: Lake) -> list[dict[str, str]]:
@@ -292,16 +293,15 @@ def cells(lake: Lake) -> list[dict[str, str]]:
 
 
 def ours(root: Path) -> dict[str, Any]:
-    """The tables from verdicts to completion rates, cell by cell."""
+    """The tables from verdicts to completion rates, one after the other."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     lake, known, spent = Lake(root), registry(), dict.fromkeys(RATES, 0.0)
-    for scope in cells(lake):
-        for table in RATES:
-            started = time.perf_counter()
-            make(lake, known, table, scope)
-            spent[table] += time.perf_counter() - started
+    for table in RATES:
+        started = time.perf_counter()
+        make(lake, known, table, cells(lake))
+        spent[table] = time.perf_counter() - started
     counts = lake.read("completion_rates", columns=["round", "n_graded", "n_completed"])
     counts = counts.filter(pc.is_in(counts.column("round"), pa.array(ROUNDS)))
     return {**_sums(counts), "seconds": spent}
@@ -312,8 +312,7 @@ def others(root: Path) -> dict[str, Any]:
     lake, known, spent = Lake(root), registry(), {}
     for table in (t for t in (*BY_CELL, *SUMMARIES) if t not in RATES):
         started = time.perf_counter()
-        for scope in cells(lake) if table in BY_CELL else scopes_of(table, lake):
-            make(lake, known, table, scope)
+        make(lake, known, table, cells(lake) if table in BY_CELL else scopes_of(table, lake))
         spent[table] = time.perf_counter() - started
     return {"seconds": spent}
 
@@ -620,9 +619,8 @@ def refresh_table(root: Path, rows: int) -> Table:
     lake, known = Lake(root), registry()
     everything = cells(lake)
     started = time.perf_counter()
-    for scope in everything:
-        for name in BY_CELL:
-            make(lake, known, name, scope)
+    for name in BY_CELL:
+        make(lake, known, name, everything)
     taken = time.perf_counter() - started
     table = Table(title=f"{rows:,} verdicts in {len(everything)} cells; all cells made in {taken:.1f} s")
     for column in ("made", "seconds", "KiB read", "of the lake", "tables read", "of other cells"):
@@ -646,8 +644,7 @@ def refresh_table(root: Path, rows: int) -> Table:
 def _maker(lake: Lake, known: Registry, wanted: Mapping[str, Sequence[Mapping[str, str]]]) -> Callable[[], None]:
     def work() -> None:
         for name, scopes in wanted.items():
-            for scope in scopes:
-                make(lake, known, name, scope)
+            make(lake, known, name, scopes)
 
     return work
 

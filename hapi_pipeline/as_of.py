@@ -9,10 +9,11 @@ fingerprint of what they were made from, like in the home, so a second question 
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from hapi_pipeline.agents.ledger import AttemptLedger, Result
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.operations import known_cohorts
-from hapi_pipeline.recipes import Scope, inputs_fingerprint, recipes
+from hapi_pipeline.recipes import Scope, batches_of, bring_up_to_date, inputs_fingerprint, recipes
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.rounds import ROUNDS, Round
 from hapi_pipeline.settings import Home, UserError
@@ -235,8 +236,8 @@ def make(world: World, tables: Collection[str]) -> None:
         elif name == "packets":
             _make_packets(world)
         elif name != "verdicts":  # made with the attempts, round by round
-            for scope in world.scopes(name):
-                _make_partition(world, name, scope)
+            for batch in batches_of(recipes()[name], world.lake, world.scopes(name)):
+                _make_partitions(world, name, batch)
         if name == "attempts":
             _drop_others(world, "verdicts")
 
@@ -249,11 +250,9 @@ def _drop_others(world: World, table: str) -> None:
             world.lake.path(table, keys).unlink()
 
 
-def _make_partition(world: World, name: str, scope: Scope) -> None:
-    recipe = recipes()[name]
-    seen = recipe.fingerprint(world.lake, world.registry, scope)
-    if not _has(world, name, scope, seen):
-        world.lake.write(name, recipe.build(world.lake, world.registry, scope), scope, seen)
+def _make_partitions(world: World, name: str, scopes: Sequence[Scope]) -> None:
+    has = functools.partial(_has, world, name)
+    bring_up_to_date(recipes()[name], world.lake, world.registry, scopes, has)
 
 
 def _has(world: World, name: str, scope: Scope, seen: str) -> bool:
@@ -269,7 +268,7 @@ def _make_rounds(world: World) -> None:
     """Attempts and verdicts, round after round: who is tried in a round follows from the verdicts of the one before."""
     for cell in world.cells:
         _make_attempts(world, cell)
-        _make_partition(world, "verdicts", cell.keys)
+        _make_partitions(world, "verdicts", [cell.keys])
 
 
 def _make_attempts(world: World, cell: Cell) -> None:

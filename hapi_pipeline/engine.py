@@ -7,22 +7,23 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.parallel import ahead
+from hapi_pipeline.parallel import ahead, cores
 from hapi_pipeline.settings import UserError, shipped
 from hapi_pipeline.tables import TABLES
+from hapi_pipeline.troubles import named_trouble
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_SETTINGS = {"threads": "2", "preserve_insertion_order": "true"}
+_SETTINGS = {"preserve_insertion_order": "true"}
 _BATCH = 8192  # rows that a stream hands over at a time
 
 
@@ -134,8 +135,9 @@ CONSTANT_RELATIONS: dict[str, tuple[str, ...]] = {
     "round_paths": ("round", "step", "step_position", "after", "arm"),
     "registered_models": ("model", "training_cutoff"),
     "rules_alone": ("position", "rule", "category", "n_alone"),
+    "cells": ("cohort", "model"),
 }
-"""Relations that SQL may read although they are no tables of the lake; the caller supplies them."""
+"""Relations that SQL may read although they are no tables of the lake; the caller supplies them, we the cells."""
 
 
 @functools.cache
@@ -149,7 +151,7 @@ def _fresh(settings: Mapping[str, str]) -> duckdb.DuckDBPyConnection:
 
     from hapi_pipeline.intake import html, moments, money
 
-    connection = duckdb.connect(config={**_SETTINGS, **settings})
+    connection = duckdb.connect(config={**_SETTINGS, "threads": str(min(2, max(1, cores()))), **settings})
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
     for module in (html, moments, money):
         module.register(connection)
@@ -175,18 +177,35 @@ def open_tables(
 ) -> None:
     """Make a view for each table, over the files that match its partition keys."""
     scopes = names if isinstance(names, Mapping) else {name: {} for name in names}
-    for name, keys in scopes.items():
-        files = lake.files(name, keys)
+    open_files(connection, {name: lake.files(name, keys) for name, keys in scopes.items()})
+
+
+def open_files(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Path]]) -> None:
+    """Make a view for each table, over exactly these of its files."""
+    import duckdb
+
+    for name, files in tables.items():
+        columns = TABLES[name].columns
         if files:
             found = parquet(files)
-            there = {c[0] for c in connection.execute(f"SELECT * FROM {found} LIMIT 0").description}  # noqa: S608
-            # what an earlier version wrote without a column that is declared today is read with nulls in it
-            lacking = [c for c in TABLES[name].columns if c.name not in there]
-            added = "".join(f', NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in lacking)
-            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT *{added} FROM {found}')  # noqa: S608
+            selected = ", ".join(f'"{c.name}"' for c in columns)
+            try:
+                connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {selected} FROM {found}')  # noqa: S608
+            except duckdb.BinderException:
+                _open_older(connection, name, found)
         else:
-            columns = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in TABLES[name].columns)
-            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} WHERE false')
+            nothing = ", ".join(f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"' for c in columns)
+            connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {nothing} WHERE false')
+
+
+def _open_older(connection: duckdb.DuckDBPyConnection, name: str, found: str) -> None:
+    """What an earlier version wrote without a column that is declared today is read with nulls in it."""
+    there = {c[0] for c in connection.execute(f"SELECT * FROM {found} LIMIT 0").description}  # noqa: S608
+    columns = ", ".join(
+        f'"{c.name}"' if c.name in there else f'NULL::{_DUCKDB[c.field.type]} AS "{c.name}"'
+        for c in TABLES[name].columns
+    )
+    connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT {columns} FROM {found}')  # noqa: S608
 
 
 _DUCKDB = {
@@ -207,7 +226,7 @@ def duckdb_type(column: str) -> str:
     return _DUCKDB[FIELDS[column].type]
 
 
-def parquet(files: list[Path]) -> str:
+def parquet(files: Iterable[Path]) -> str:
     """A DuckDB table function over exactly these Parquet files."""
     listed = ", ".join(quoted(path) for path in files)
     return f"read_parquet([{listed}], hive_partitioning=false, union_by_name=true)"
@@ -230,13 +249,62 @@ def run(
     `scope` names partition keys: each table read is limited to the files that match the keys it is partitioned by.
     `params` are the query's $named parameters; those it does not use are left out. `relations` are extra inputs.
     """
-    relations = relations or {}
+    with _opened(lake, made, [scope], relations or {}) as connection:
+        return connection.sql(made.sql, params=_used(made, params) or None).to_arrow_table()
+
+
+def run_together(
+    lake: Lake,
+    made: Query,
+    scopes: Sequence[Mapping[str, str]],
+    params: Mapping[str, Any] | None = None,
+    relations: Mapping[str, pa.Table] | None = None,
+) -> Iterator[tuple[Mapping[str, str], pa.Table]]:
+    """The rows of one query for several models of one cohort: planned and run once, then cut; each in key order.
+
+    It must be a query that keeps models apart: whose rows for a model are the same whatever other models' rows its
+    inputs hold. `params` and `relations` as in `run`; the models and the cohort are not among the parameters.
+    """
+    import pyarrow.compute as pc
+
+    if len({scope["cohort"] for scope in scopes}) > 1:
+        raise ValueError(f"{made.name}: cells of several cohorts cannot be made together")
+    table = TABLES[made.name]
+    columns = ", ".join(f'"{name}"' for name in table.names)
+    order = ", ".join(f'"{name}"' for name in ("model", *(k for k in table.key if k not in ("cohort", "model"))))
+    sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
+    with _opened(lake, made, scopes, relations or {}) as connection:
+        rows = connection.sql(sql, params=_used(made, params) or None).to_arrow_table()
+    for scope in scopes:
+        yield scope, rows.filter(pc.equal(rows["model"], scope["model"])) if len(scopes) > 1 else rows
+
+
+@contextmanager
+def _opened(
+    lake: Lake, made: Query, scopes: Sequence[Mapping[str, str]], relations: Mapping[str, pa.Table]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection on which a query finds its inputs, limited to the files that match any of the scopes."""
     with connect() as connection:
-        wanted = [name for name in made.inputs if name not in relations]
-        open_tables(connection, lake, {n: _own_keys(n, scope) for n in wanted})
+        wanted = [name for name in made.inputs if name not in relations and name not in CONSTANT_RELATIONS]
+        open_files(connection, {name: files_of(lake, name, scopes) for name in wanted})
+        if "cells" in made.inputs and "cells" not in relations:
+            relations = {**relations, "cells": _cells(scopes)}
         for name, rows in relations.items():
             connection.register(name, rows)
-        return connection.sql(made.sql, params=_used(made, params) or None).to_arrow_table()
+        yield connection
+
+
+def files_of(lake: Lake, table: str, scopes: Sequence[Mapping[str, str]]) -> list[Path]:
+    """The files of a table that match any of the scopes, each once."""
+    keys = {tuple(_own_keys(table, scope).items()) for scope in scopes}
+    return sorted({path for own in keys for path in lake.files(table, dict(own))})
+
+
+def _cells(scopes: Sequence[Mapping[str, str]]) -> pa.Table:
+    import pyarrow as pa
+
+    schema = pa.schema([(name, pa.string()) for name in CONSTANT_RELATIONS["cells"]])
+    return pa.Table.from_pylist([dict(scope) for scope in scopes], schema=schema)
 
 
 SPILLING = {"memory_limit": "1GB"}
@@ -306,7 +374,8 @@ def read_only_query(lake: Lake, sql: str, tables: Collection[str] = tuple(TABLES
         try:
             open_tables(connection, Lake(root), list(tables))
         except duckdb.Error as error:
-            raise UserError(f"A table cannot be read; `hapi refresh` remakes it: {_first_line(error)}") from error
+            told = UserError(f"A table cannot be read; `hapi rebuild --write` remakes it: {_first_line(error)}")
+            raise named_trouble(error, root) or told from error
         # ledgers that are links, as in the lake of a day: DuckDB looks at where they lead
         linked = [p.resolve() for p in root.iterdir() if p.is_symlink()] if root.is_dir() else []
         connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, [root, *linked]))}]")
@@ -315,7 +384,7 @@ def read_only_query(lake: Lake, sql: str, tables: Collection[str] = tuple(TABLES
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
-            raise UserError(f"The query failed: {_first_line(error)}") from error
+            raise named_trouble(error, root) or UserError(f"The query failed: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -23,12 +23,17 @@ _LEAST = 200  # items below which starting other processes takes longer than the
 _PIECE = 32  # items that are handed over together
 
 
+def cores() -> int:
+    """Cores that this process may use: HAPI_CORES, as in the workers of an engine, or all of the machine."""
+    return int(os.environ.get("HAPI_CORES") or os.cpu_count() or 1)
+
+
 def spread(work: Callable[[Item], Made], items: Sequence[Item], *, workers: int | None = None) -> Iterator[Made]:
     """`work` on each item, in their order; `work` and the items must be picklable.
 
     Stays in this process for few items, for a single worker, and where a process may not have children.
     """
-    workers = workers or min(4, os.cpu_count() or 1)
+    workers = workers or min(4, cores())
     if workers < 2 or len(items) < _LEAST or multiprocessing.current_process().daemon:
         yield from map(work, items)
         return
@@ -57,7 +62,7 @@ def spread_stream(
         except Exception as error:
             failed.append(error)
 
-    workers = workers or min(4, os.cpu_count() or 1)
+    workers = workers or min(4, cores())
     iterator = fetched()
     first = list(itertools.islice(iterator, least))
     every = itertools.chain(first, iterator)

@@ -99,7 +99,7 @@ def _read(lake: Lake, table: str, keys: Mapping[str, str]) -> pa.Table | str:
     try:
         return lake.read(table, keys)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        return str(error).splitlines()[0][:120]
+        return getattr(error, "why", None) or str(error).splitlines()[0][:120]
 
 
 def difference(table: str, there: pa.Table | str, made: pa.Table) -> str | None:

@@ -17,8 +17,8 @@ from hapi_pipeline.audit import estimates as audit
 from hapi_pipeline.curation import duplicates, funnel
 from hapi_pipeline.curation.pii_findings import attachments_state, detector_version, pii_findings
 from hapi_pipeline.curation.rules import CHAIN, ON_ONE_POST, judged_tables, kept, rejections, rules_digest
-from hapi_pipeline.engine import batches, query, run
-from hapi_pipeline.lake import Lake
+from hapi_pipeline.engine import batches, files_of, query, run, run_together
+from hapi_pipeline.lake import Lake, Written
 from hapi_pipeline.naming import digest
 from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.registry import Registry
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 Scope = Mapping[str, str]
 Rows = Union["pa.Table", Iterable["pa.RecordBatch"], Iterator["pa.RecordBatch"]]
 Build = Callable[[Lake, Registry, Scope], Rows]
+BuildTogether = Callable[[Lake, Registry, Sequence[Scope]], Iterable[tuple[Scope, Rows]]]
 Outside = Callable[[Lake, Scope], str]
+States = dict[tuple[str, tuple[str | None, ...]], str]
+"""What tables were like when they were last looked at, by the values of their partition keys."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,24 @@ class Recipe:
     """What a partition is made from besides tables: another answer remakes it."""
     looks_back: bool = False
     """Whether it is made of the months before as well, as many as the benchmark's duplicates.months_back."""
+    build_together: BuildTogether | None = None
+    """Makes the partitions of several models of one month at once, with the same rows as one by one."""
+    most_bytes: int = 32 << 20
+    """So large are the files, at most, that partitions are made from at once; a partition alone may have more."""
+    cut: tuple[str, ...] = ()
+    """The inputs of which the rows about a job follow from its own rows only, where all others are whole: so a
+    partition may be made in parts, of some jobs each. Empty where it may not."""
 
-    def fingerprint(self, lake: Lake, registry: Registry, scope: Scope) -> str:
-        """Changes when anything that a partition is made from changes."""
+    def __reduce__(self) -> tuple[Callable[[str], Recipe], tuple[str]]:
+        """It travels to another process by its name."""
+        return _named, (self.name,)
+
+    def fingerprint(self, lake: Lake, registry: Registry, scope: Scope, states: States | None = None) -> str:
+        """Changes when anything that a partition is made from changes; `states` keeps those of its inputs."""
         back = registry.benchmark.duplicates.months_back if self.looks_back else 0
         seen = what_rows_depend_on(registry, self.name, scope, self.version())
         seen += self.outside(lake, scope) if self.outside else ""
-        return inputs_fingerprint(lake, self.name, self.inputs, scope, seen, back)
+        return inputs_fingerprint(lake, self.name, self.inputs, scope, seen, back, states)
 
 
 @functools.cache
@@ -73,6 +87,10 @@ def recipes() -> Mapping[str, Recipe]:
     return {recipe.name: recipe for recipe in made}
 
 
+def _named(name: str) -> Recipe:
+    return recipes()[name]
+
+
 def from_sql(name: str) -> Recipe:
     """The recipe of a table that `sql/<name>.sql` makes from the tables that it names."""
 
@@ -80,7 +98,29 @@ def from_sql(name: str) -> Recipe:
         parameters = query_parameters(registry.benchmark, dict(scope))
         return run(lake, query(name), scope, parameters, constant_relations(registry.benchmark, registry.models))
 
-    return Recipe(name, _inputs(name), build)
+    def together(lake: Lake, registry: Registry, scopes: Sequence[Scope]) -> Iterator[tuple[Scope, pa.Table]]:
+        parameters = query_parameters(registry.benchmark, {})
+        relations = constant_relations(registry.benchmark, registry.models)
+        return run_together(lake, query(name), scopes, parameters, relations)
+
+    if name not in BY_CELL:
+        return Recipe(name, _inputs(name), build)
+    most_bytes, cut = _MOST_BYTES.get(name, 32 << 20), _CUT.get(name, ())
+    return Recipe(name, _inputs(name), build, build_together=together, most_bytes=most_bytes, cut=cut)
+
+
+_ON_VERDICTS = ("benchmark_jobs", "rubrics", "standing_criteria", "verdicts")
+_CUT = {
+    "attempt_outcomes": _ON_VERDICTS,
+    "grades": _ON_VERDICTS,
+    "criterion_outcomes": _ON_VERDICTS,
+    # whether a model is simulated follows from all of its outcomes, and what went before an attempt from another one
+    "job_states": ("benchmark_jobs",),
+    "job_transitions": ("rubrics",),
+}
+"""Of the tables by month and model, those that are made job by job. The others are counts, or follow packets."""
+_MOST_BYTES = {"job_states": 4 << 20}
+"""Fewer where a byte that is read becomes many that are written."""
 
 
 def _inputs(name: str) -> tuple[str, ...]:
@@ -92,6 +132,7 @@ def _rule(name: str) -> Recipe:
         name,
         _inputs(name),
         lambda lake, registry, scope: kept(lake, name, scope, query_parameters(registry.benchmark, dict(scope))),
+        cut=() if name == "selected_jobs" else _inputs(name),  # which judges among jobs
     )
 
 
@@ -109,12 +150,14 @@ def _besides_the_chain() -> list[Recipe]:
             lambda lake, _, scope: pii_findings(lake, scope),
             version=detector_version,
             outside=attachments_state,
+            cut=("job_posts",),
         ),
         Recipe(
             "job_signatures",
             ("curated_jobs",),
             lambda lake, _, scope: duplicates.job_signatures(lake, scope),
             version=lambda: duplicates.METHOD_VERSION,
+            cut=("curated_jobs",),
         ),
         Recipe(
             "job_clusters",
@@ -147,6 +190,66 @@ def _besides_the_chain() -> list[Recipe]:
     ]
 
 
+# ---- making partitions
+
+
+def batches_of(recipe: Recipe, lake: Lake, scopes: Iterable[Scope]) -> list[list[Scope]]:
+    """The partitions in lists of those that are made at once: some models of a month, or one."""
+    if recipe.build_together is None:
+        return [[scope] for scope in scopes]
+    months: dict[str, list[Scope]] = {}
+    for scope in scopes:
+        months.setdefault(scope["cohort"], []).append(scope)
+    return [batch for month in months.values() for batch in _of_at_most(recipe, lake, month)]
+
+
+def _of_at_most(recipe: Recipe, lake: Lake, month: Sequence[Scope]) -> Iterator[list[Scope]]:
+    batch: list[Scope] = []
+    size = 0
+    for scope in month:
+        own = sum(_bytes(lake, table, scope) for table in recipe.inputs if "model" in TABLES[table].partitions)
+        if batch and size + own > recipe.most_bytes:
+            yield batch
+            batch, size = [], 0
+        batch.append(scope)
+        size += own
+    yield batch
+
+
+def _bytes(lake: Lake, table: str, scope: Scope) -> int:
+    return sum(path.stat().st_size for path in files_of(lake, table, [scope]))
+
+
+def make_partitions(
+    recipe: Recipe, lake: Lake, registry: Registry, scopes: Sequence[Scope]
+) -> Iterable[tuple[Scope, Rows]]:
+    """The rows of a batch of partitions: a function of their input files and the registry, of nothing else."""
+    if recipe.build_together is not None and scopes:
+        return recipe.build_together(lake, registry, scopes)
+    return ((scope, recipe.build(lake, registry, scope)) for scope in scopes)
+
+
+def bring_up_to_date(
+    recipe: Recipe, lake: Lake, registry: Registry, scopes: Sequence[Scope], has: Callable[[Scope, str], bool]
+) -> list[Written | None]:
+    """Make those of a batch of partitions that are not up to date; None for the others.
+
+    `has` says whether there is a partition with this fingerprint already.
+    """
+    states: States = {}
+    seen = {_key(scope): recipe.fingerprint(lake, registry, scope, states) for scope in scopes}
+    stale = [scope for scope in scopes if not has(scope, seen[_key(scope)])]
+    written = {
+        _key(scope): lake.write(recipe.name, rows, scope, seen[_key(scope)])
+        for scope, rows in make_partitions(recipe, lake, registry, stale)
+    }
+    return [written.get(_key(scope)) for scope in scopes]
+
+
+def _key(scope: Scope) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(scope.items()))
+
+
 # ---- fingerprints
 
 
@@ -166,15 +269,30 @@ def reads_models(name: str) -> bool:
 
 
 def inputs_fingerprint(
-    lake: Lake, name: str, inputs: Sequence[str], scope: Scope, settings: str, months_back: int = 0
+    lake: Lake,
+    name: str,
+    inputs: Sequence[str],
+    scope: Scope,
+    settings: str,
+    months_back: int = 0,
+    known: States | None = None,
 ) -> str:
     """Changes when anything that a partition is made from changes: rows, SQL, columns, code version, settings.
 
     With `months_back`, the inputs of so many months before count too; the table may then be among them itself.
+    `known` keeps the states of inputs from one partition to the next, where nothing writes to them in between.
     """
     sql = query(name).sql if (shipped("sql") / f"{name}.sql").exists() else ""
-    states = [f"{table}={lake.state(table, scope)}" for table in sorted(inputs) if table != name]
+    known = {} if known is None else known
+    states = [f"{table}={_state(lake, table, scope, known)}" for table in sorted(inputs) if table != name]
     for month in duplicates.months_before(scope["cohort"], months_back) if months_back else ():
         states += [f"{table}@{month}={lake.state(table, {'cohort': month})}" for table in sorted(inputs)]
     columns = ",".join(f"{c.name}:{c.field.type}:{c.nullable}" for c in TABLES[name].columns)
     return digest(__version__, name, columns, sql, settings, *states, length=32)
+
+
+def _state(lake: Lake, table: str, scope: Scope, known: States) -> str:
+    at = (table, tuple(scope.get(key) for key in TABLES[table].partitions))
+    if at not in known:
+        known[at] = lake.state(table, scope)
+    return known[at]

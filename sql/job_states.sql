@@ -1,39 +1,71 @@
--- grain: job × round × rule, for one cohort and model: where each job of the benchmark stands after each round
+-- grain: job × round × rule, for each model of a cohort: where each job of the benchmark stands after each round
 -- denominator: every job of the benchmark, attempted or not
 -- repeated: of several samples of a job in a round the first one counts; repeatability has them all
 -- cumulative: complete at this round or at an earlier one on its path; what is unknown is pending, never failed
-WITH outcomes AS (
-    SELECT job_id, round, outcome, all_criteria AS complete, 'all_criteria' AS rule FROM attempt_outcomes WHERE sample = 1
-    UNION ALL
-    SELECT job_id, round, outcome, required_criteria, 'required_criteria' FROM attempt_outcomes WHERE sample = 1
+-- method: a set of rounds is a number with a bit for each round, so that outcomes are grouped once and by job
+WITH steps AS (
+    SELECT step, 1::BIGINT << (row_number() OVER (ORDER BY step) - 1) AS bit FROM (SELECT DISTINCT step FROM round_paths)
 ),
+paths AS (
+    SELECT p.round, bit_or(s.bit) FILTER (WHERE p.step = p.round) AS this_round,
+        bit_or(s.bit) FILTER (WHERE p.step <> p.round) AS rounds_before,
+        bit_or(s.bit) FILTER (WHERE p.step = p.after) AS round_after
+    FROM round_paths p JOIN steps s USING (step)
+    GROUP BY p.round
+),
+-- the rounds in which a model was tried at a job, and in which of them it was complete and failed under each rule
 tried AS (
-    SELECT o.job_id, o.rule, p.round,
-        coalesce(bool_or(o.complete) FILTER (WHERE p.step <> p.round), false) AS complete_before,
-        coalesce(bool_or(NOT o.complete) FILTER (WHERE p.step = p.after), false) AS failed_after,
-        bool_or(p.step = p.round) AS attempted,
-        coalesce(bool_or(o.outcome = 'infra') FILTER (WHERE p.step = p.round), false) AS infra,
-        bool_or(o.complete) FILTER (WHERE p.step = p.round) AS complete_now
-    FROM outcomes o JOIN round_paths p ON p.step = o.round
-    GROUP BY o.job_id, o.rule, p.round
+    SELECT o.model, o.job_id, bit_or(s.bit) AS attempted, bit_or(s.bit) FILTER (WHERE o.outcome = 'infra') AS infra,
+        bit_or(s.bit) FILTER (WHERE o.all_criteria) AS all_complete,
+        bit_or(s.bit) FILTER (WHERE NOT o.all_criteria) AS all_failed,
+        bit_or(s.bit) FILTER (WHERE o.required_criteria) AS required_complete,
+        bit_or(s.bit) FILTER (WHERE NOT o.required_criteria) AS required_failed
+    FROM attempt_outcomes o JOIN steps s ON s.step = o.round
+    WHERE o.sample = 1
+    GROUP BY o.model, o.job_id
 ),
-cells AS (
-    SELECT b.job_id, coalesce(b.category, 'unknown') AS category, price_band(b.price_usd, $price_bands) AS price_band,
-        b.price_usd, b.client_id, b.simulated, r.round, c.rule,
-        coalesce(b.posted_at, b.completed_at)
-            >= cutoff_end((SELECT training_cutoff FROM registered_models WHERE model = $model)) AS after_cutoff
-    FROM benchmark_jobs b
-    CROSS JOIN (SELECT DISTINCT round FROM round_paths) r
-    CROSS JOIN (VALUES ('all_criteria'), ('required_criteria')) c(rule)
+models AS (
+    SELECT c.cohort, c.model, any_value(cutoff_end(r.training_cutoff)) AS cutoff,
+        coalesce(any_value(o.simulated), false) AS simulated
+    FROM cells c
+    LEFT JOIN registered_models r ON r.model = c.model
+    LEFT JOIN (SELECT model, bool_or(simulated) AS simulated FROM attempt_outcomes GROUP BY model) o ON o.model = c.model
+    GROUP BY c.cohort, c.model
+),
+jobs AS (
+    SELECT job_id, coalesce(category, 'unknown') AS category, price_band(price_usd, $price_bands) AS price_band,
+        price_usd, client_id, simulated, coalesce(posted_at, completed_at) AS posted_at
+    FROM benchmark_jobs
+),
+fates AS (
+    SELECT m.cohort, m.model, j.job_id, j.category, j.price_band, j.price_usd, j.client_id,
+        j.posted_at >= m.cutoff AS after_cutoff, j.simulated OR m.simulated AS simulated, t.* EXCLUDE (model, job_id)
+    FROM models m
+    CROSS JOIN jobs j
+    LEFT JOIN tried t ON t.model = m.model AND t.job_id = j.job_id
+),
+by_rule AS (
+    SELECT f.*, r.rule, CASE r.rule WHEN 'all_criteria' THEN all_complete ELSE required_complete END AS complete,
+        CASE r.rule WHEN 'all_criteria' THEN all_failed ELSE required_failed END AS failed
+    FROM fates f CROSS JOIN (VALUES ('all_criteria'), ('required_criteria')) r(rule)
+),
+states AS (
+    SELECT b.cohort, b.model, p.round, b.rule, b.job_id, b.category, b.price_band, b.price_usd, b.client_id,
+        b.after_cutoff, b.simulated,
+        coalesce(b.complete & p.rounds_before, 0) > 0 AS complete_before,
+        coalesce(b.failed & p.round_after, 0) > 0 AS failed_after,
+        coalesce(b.complete & p.this_round, 0) > 0 AS complete_now,
+        coalesce(b.failed & p.this_round, 0) > 0 AS failed_now,
+        coalesce(b.infra & p.this_round, 0) > 0 AS infra,
+        coalesce(b.attempted & p.this_round, 0) > 0 AS attempted
+    FROM by_rule b CROSS JOIN paths p
 )
-SELECT $cohort AS cohort, $model AS model, c.round, c.rule, c.job_id, c.category, c.price_band, c.price_usd,
-    c.client_id, c.after_cutoff,
-    coalesce(t.complete_before, false) AS complete_before,
-    coalesce(t.failed_after AND NOT t.complete_before, false) AS failed_before,
-    CASE WHEN t.complete_before OR t.complete_now THEN 'complete'
-         WHEN t.complete_now IS NOT NULL THEN 'failed'
-         WHEN t.infra THEN 'infra'
-         WHEN t.attempted THEN 'pending'
+SELECT cohort, model, round, rule, job_id, category, price_band, price_usd, client_id, after_cutoff, complete_before,
+    failed_after AND NOT complete_before AS failed_before,
+    CASE WHEN complete_before OR complete_now THEN 'complete'
+         WHEN failed_now THEN 'failed'
+         WHEN infra THEN 'infra'
+         WHEN attempted THEN 'pending'
          ELSE 'unattempted' END AS state,
-    c.simulated OR coalesce((SELECT bool_or(simulated) FROM attempt_outcomes), false) AS simulated
-FROM cells c LEFT JOIN tried t ON t.job_id = c.job_id AND t.rule = c.rule AND t.round = c.round
+    simulated
+FROM states

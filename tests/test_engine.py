@@ -131,7 +131,7 @@ def test_a_lake_behind_a_link_can_be_asked(filled: Lake, tmp_path: Path) -> None
 
 def test_a_damaged_table_is_named_in_one_sentence(lake: Lake) -> None:
     fill(lake).path("curation_funnel", {"cohort": "2026-03"}).write_bytes(b"rubbish")
-    with pytest.raises(UserError, match="hapi refresh"):
+    with pytest.raises(UserError, match="hapi rebuild --table curation_funnel --write"):
         engine.read_only_query(lake, "SELECT 1")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,9 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from hapi_pipeline import rebuild as rebuild_module
+from hapi_pipeline.lake import conform
 from hapi_pipeline.rebuild import derived_tables, difference, rebuild
+from hapi_pipeline.recipes import make_partitions, recipes
+from hapi_pipeline.registry import Registry
+from hapi_pipeline.results import BY_CELL
 from hapi_pipeline.settings import UserError
-from tests.history.conftest import MODEL, RIVAL, Hapi, World
+from hapi_pipeline.tables import TABLES
+from tests.history.conftest import HELD, MODEL, RIVAL, Hapi, World
 
 CELL = {"cohort": "2025-03", "model": MODEL}
 
@@ -120,3 +126,15 @@ def test_every_kind_of_difference_has_its_words() -> None:
 
 def test_the_tables_of_a_rebuild_are_all_that_are_derived() -> None:
     assert {"job_posts", "attempts", "packets", "verdicts", "leaderboard"} <= set(derived_tables())
+
+
+@pytest.mark.parametrize("table", [name for name in BY_CELL if name in HELD])
+def test_what_is_made_together_is_as_if_made_alone(lived: World, table: str) -> None:
+    recipe, registry, n = recipes()[table], Registry.of(lived.home), 0
+    for cohort in {keys["cohort"] for keys in lived.lake.partitions(table)}:
+        scopes = [{"cohort": cohort, "model": model} for model in (MODEL, RIVAL)]
+        for scope, made in make_partitions(recipe, lived.lake, registry, scopes):
+            alone = conform(TABLES[table], cast(pa.Table, recipe.build(lived.lake, registry, scope)))
+            assert conform(TABLES[table], cast(pa.Table, made)) == alone
+            n += alone.num_rows
+    assert n
