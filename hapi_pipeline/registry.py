@@ -19,6 +19,7 @@ from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, shipped
 
 COMPLETION_RULES = ("all_criteria", "required_criteria")
+PUBLISHED_JOBS = ("none", "simulated", "listed", "all")
 AGENT_PROFILES = ("paper", "code", "command", "external")
 _MONTH = r"\d{4}-(0[1-9]|1[0-2])"
 _LONGEST_KEY = 200  # bytes; a folder's name may have 255
@@ -146,6 +147,26 @@ class Economics:
 
 
 @dataclass(frozen=True)
+class Publish:
+    """Which jobs are published with their texts and files, and what a release says of itself."""
+
+    jobs: str = "simulated"  # one of PUBLISHED_JOBS
+    hold_back_months: int = 0  # newest months of the benchmark whose jobs are kept for evaluation only
+    title: str = "Human+Agent Productivity Index"
+    authors: tuple[str, ...] = ()  # people or organisations; empty: the project
+    licence: str | None = None  # SPDX identifier; None: not stated, which only simulated data may be released without
+    url: str | None = None  # where releases can be found
+
+
+@dataclass(frozen=True)
+class Automation:
+    """What may happen without a person at the keyboard."""
+
+    max_usd: float | None = 50.0  # a run that `hapi` did not start begins no further attempt beyond this; None: no end
+    catch_up_months: int = 6  # the most closed months that one tick of the schedule makes up for
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """The rules of the benchmark, from benchmark.yaml."""
 
@@ -163,6 +184,8 @@ class Benchmark:
     grading: Grading = field(default_factory=Grading)
     results: Results = field(default_factory=Results)
     economics: Economics = field(default_factory=Economics)
+    publish: Publish = field(default_factory=Publish)
+    automation: Automation = field(default_factory=Automation, repr=False)  # no row of any table depends on it
 
 
 @dataclass(frozen=True)
@@ -312,6 +335,40 @@ class Registry:
                 raise UserError(f"judges.yaml: {judge.name} needs a `litellm` id, and no agent_profile.")
         return judges
 
+    @cached_property
+    def cleared_jobs(self) -> frozenset[str]:
+        """cleared_jobs.txt: ids of the jobs that may be published, one a line; what follows a tab or `` #`` is a note.
+
+        Raises UserError where the file is missing.
+        """
+        path = self.folder / "cleared_jobs.txt"
+        if not path.exists():
+            raise UserError(
+                f"publish.jobs is `listed`, but {path} is missing; write the id of each job that may be published "
+                "into it, one a line."
+            )
+        return frozenset(re.split(r"\t|\s#", line)[0].strip() for line in _lines(path)) - {""}
+
+    @cached_property
+    def cleared_findings(self) -> Mapping[str, str]:
+        """cleared_findings.txt: SHA-256 of files and texts that somebody has looked at, with the note beside each.
+
+        Personal data found in these does not stop a release. Nothing is cleared where the file is missing.
+        """
+        path = self.folder / "cleared_findings.txt"
+        found: dict[str, str] = {}
+        for number, line in enumerate(_lines(path) if path.exists() else (), start=1):
+            if not line:
+                continue
+            sha256, _, note = line.partition(" ")
+            if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not note.strip(" #"):
+                raise UserError(
+                    f"{path}, line {number}: write the SHA-256 that the release names, a space, and who looked at it "
+                    "and why it may be published."
+                )
+            found[sha256] = note.strip(" #")
+        return found
+
     def model(self, name: str) -> Model:
         """The model of that name; UserError names those that exist."""
         for model in self.models:
@@ -363,6 +420,15 @@ def _parsed(path: Path, *_version_of_the_file: int) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UserError(f"{path} must hold keys and values at its top level.")
     return loaded
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, white space around them and comment lines emptied."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text.") from None
+    return ["" if line.lstrip().startswith("#") else line.strip() for line in lines]
 
 
 def _need(entry: Mapping[str, Any], key: str, where: Path | str) -> Any:
@@ -433,6 +499,8 @@ def _benchmark(data: dict[str, Any], where: Path) -> Benchmark:
             grading=_grading(_section(data, "grading", where), where),
             results=_results(_section(data, "results", where), where),
             economics=_economics(_section(data, "economics", where), where),
+            publish=_publish(_section(data, "publish", where), where),
+            automation=_automation(_section(data, "automation", where), where),
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} has a value of the wrong kind: {error}.") from error
@@ -496,6 +564,50 @@ def _economics(section: Mapping[str, Any], where: Path) -> Economics:
     if not _whole(least, 2, 1_000_000):
         raise UserError(f"{where}: economics.min_jobs must be a whole number of at least 2.")
     return Economics(_amount(rate, "economics.grader_usd_per_hour", where), worth, least)
+
+
+def _licence(name: Any, where: Path) -> str | None:
+    """A licence by its SPDX identifier, spelt as SPDX spells it."""
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    if name is None:
+        return None
+    try:
+        known = str(canonicalize_license_expression(name)) if isinstance(name, str) else ""
+    except InvalidLicenseExpression:
+        known = ""
+    if not known or " " in known:
+        raise UserError(f"{where}: publish.licence is {name!r}; write an SPDX identifier such as CC-BY-4.0, or null.")
+    return known
+
+
+def _publish(section: Mapping[str, Any], where: Path) -> Publish:
+    """What is published, and under which name and licence."""
+    known = set(Publish.__dataclass_fields__)
+    if unknown := sorted(set(section) - known):
+        raise UserError(f"{where}: publish has no key {unknown[0]!r}; it may hold {', '.join(sorted(known))}.")
+    jobs, months = section.get("jobs", Publish.jobs), section.get("hold_back_months", Publish.hold_back_months)
+    if jobs not in PUBLISHED_JOBS:
+        raise UserError(f"{where}: publish.jobs is {jobs!r}; it must be one of {', '.join(PUBLISHED_JOBS)}.")
+    if not _whole(months, 0, 1200):
+        raise UserError(f"{where}: publish.hold_back_months must be a whole number of at least 0.")
+    licence, url = _licence(section.get("licence"), where), section.get("url")
+    if url is not None and not (isinstance(url, str) and re.fullmatch(r"https?://[^\s<>\"]+", url)):
+        raise UserError(f"{where}: publish.url must be a web address that begins with https://, or null.")
+    title = section.get("title", Publish.title)
+    if not isinstance(title, str) or not title.strip() or not title.isprintable():
+        raise UserError(f"{where}: publish.title must be a name on one line.")
+    authors = _names(section.get("authors") or [], "publish.authors", where)
+    return Publish(jobs, months, title.strip(), authors, licence, url)
+
+
+def _automation(section: Mapping[str, Any], where: Path) -> Automation:
+    """What runs may spend and make up for by themselves."""
+    months = section.get("catch_up_months", Automation.catch_up_months)
+    if not _whole(months, 1, 120):
+        raise UserError(f"{where}: automation.catch_up_months must be a whole number from 1 to 120.")
+    usd = _amount(section.get("max_usd", Automation.max_usd), "automation.max_usd", where)
+    return Automation(usd, months)
 
 
 def _amount(value: Any, key: str, where: Path | str) -> float | None:

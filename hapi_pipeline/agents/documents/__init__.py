@@ -26,7 +26,7 @@ from hapi_pipeline.agents.documents import kinds
 from hapi_pipeline.agents.documents.model import Opening, Picture, Reading, UnreadableError, Want
 
 __all__ = ["Opening", "Picture", "Reading", "UnreadableError", "Want", "document_text", "inspect", "read"]
-__all__ += ["pdf_text", "stripped_pdf"]
+__all__ += ["every_text", "pdf_text", "stripped_pdf"]
 
 SECONDS = 20.0
 """The processor time that one file may take; three times as much by the clock, because machines are busy."""
@@ -125,6 +125,15 @@ def _asked_of(request: dict[str, Any], data: bytes) -> dict[str, Any]:
     if "unreadable" in told:
         raise UnreadableError(told["unreadable"])
     return told
+
+
+def every_text(path: Path, name: str | None = None) -> list[tuple[tuple[str, ...], str, list[tuple[int, str]]]]:
+    """Every text that a file holds, with where it stands and what begins at which character of it.
+
+    Unlike `read` it leaves nothing out. Raises UnreadableError for a file of which some cannot be read, and OSError.
+    """
+    told = _asked({"do": "passages", "name": name or path.name}, path)
+    return [(tuple(place), text, [(at, what) for at, what in marks]) for place, text, marks in told["passages"]]
 
 
 def document_text(path: Path) -> str:

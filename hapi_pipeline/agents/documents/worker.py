@@ -61,6 +61,8 @@ def answer(request: dict[str, Any], handle: int) -> dict[str, Any]:
             if request["do"] == "strip_pdf":
                 return _stripped(file.read())
             document = readers.document_of(file, request["name"])
+            if request["do"] == "passages":
+                return _passages(document)
             if request["do"] == "inspect":
                 found = readers.inspect(document, careful)
                 return vars(found)
@@ -72,6 +74,12 @@ def answer(request: dict[str, Any], handle: int) -> dict[str, Any]:
         for p in reading.pictures
     ]  # fmt: skip
     return {"about": reading.about, "text": reading.text, "pictures": pictures}
+
+
+def _passages(document: Any) -> dict[str, Any]:
+    from hapi_pipeline.agents.documents.passages import passages
+
+    return {"passages": [[p.place, p.text, p.marks] for p in passages(document)]}
 
 
 def _stripped(data: bytes) -> dict[str, Any]:
