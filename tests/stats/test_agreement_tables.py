@@ -305,14 +305,14 @@ def test_the_same_verdicts_in_any_order_give_the_same_tables(
 def test_the_figures_of_a_month_in_the_ui_are_those_of_the_table(
     build: Callable[..., list[Row]], lake: Lake, registry: Registry
 ) -> None:
-    from hapi_pipeline.assets.factory import figures
+    from hapi_pipeline.assets.shown import figures
 
     build(world_of(4, 60, {"a": (0.1, 0.1), "b": (0.1, 0.2), "c": (0.0, 0.1)}))
     rows = made(lake, registry, "grader_agreement")
     of_model = next(r for r in rows if (r["level"], r["scope_value"]) == ("criterion", "M"))
-    shown = figures(lake, "grades", {"cohort": COHORT, "model": "M"})
+    shown = figures(lake, "grades", [{"cohort": COHORT, "model": "M"}])[0]
     assert shown["agreement_alpha"] == pytest.approx(of_model["alpha"], abs=1e-4)
     assert shown["agreement_raw"] == pytest.approx(of_model["raw_agreement"], abs=1e-4)
     assert shown["n_units_doubly_graded"] == of_model["n_units"]
     whole = overall(rows)
-    assert figures(lake, "grader_agreement", {})["alpha_criterion"] == pytest.approx(whole["alpha"], abs=1e-4)
+    assert figures(lake, "grader_agreement", [{}])[0]["alpha_criterion"] == pytest.approx(whole["alpha"], abs=1e-4)
