@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hapi_pipeline import __version__
 from hapi_pipeline.commands import arguments as given
-from hapi_pipeline.commands import publish
+from hapi_pipeline.commands import housekeeping, publish, release, report
 from hapi_pipeline.commands.arguments import Command
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
@@ -44,10 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"hapi: {error.strerror or error}{where}; what was finished before is kept.", file=sys.stderr)
+    except Exception as error:
+        from hapi_pipeline.troubles import named_trouble, writing_trouble
+
+        trouble = writing_trouble(error, home.root) or named_trouble(error, home.lake)
+        if trouble is None and not isinstance(error, OSError):
+            raise
+        print(f"hapi: {trouble or _of_the_system(error)}", file=sys.stderr)
         return 2
+
+
+def _of_the_system(error: Exception) -> str:
+    """What the operating system says of an error, and of which file."""
+    where = f" ({name})" if (name := getattr(error, "filename", None)) else ""
+    return f"{getattr(error, 'strerror', None) or error}{where}; what was finished before is kept."
 
 
 def entry() -> None:
@@ -119,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
 
     refreshed.add_argument(
         "--dry-run", action="store_true", help="only say which attempts would be made and what they are likely to cost"
+    )
+    refreshed.add_argument(
+        "--no-publish", action="store_true", help="leave the report, the warehouse and the feed as they are"
     )
 
     curated = add("curate", curate, "Apply the rules to a month, or to all that changed, and show what they leave.")
@@ -274,6 +287,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     publish.add_to(add)
+    report.add_to(add)
+    housekeeping.add_to(add)
+    release.add_to(add)
 
     shown = add("ui", ui, "Start the Dagster UI and daemon on this home; history is kept.")
     shown.add_argument("--port", type=int, default=3000)
@@ -468,13 +484,13 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
             if waiting := sorted({*cohorts} & {*operations.uncurated_cohorts(home)}):
                 print(f"Not yet curated, so counted as they were before: {', '.join(waiting)}.")
             return 0
-        return _report(
-            _guarded(
-                lambda: operations.refresh(
-                    home, cohorts, max_usd=arguments.max_usd, before_attempts=lambda c: _say(forecast(home, c))
-                )
+        done = _guarded(
+            lambda: operations.refresh(
+                home, cohorts, max_usd=arguments.max_usd, before_attempts=lambda c: _say(forecast(home, c))
             )
         )
+        published = 0 if arguments.no_publish or isinstance(done, str) else publish.published(home)
+        return max(published, _report(done))
 
 
 def _say(text: str) -> None:
@@ -549,7 +565,8 @@ def _guarded(work: Callable[[], Refreshed]) -> Refreshed | str:
         return str(error)
 
 
-def _report(done: Refreshed | str) -> int:
+def _report(done: Refreshed | str, again: str = "hapi refresh") -> int:
+    """What a refresh did, and the command that makes what is left; the exit code."""
     if isinstance(done, str):
         print(f"hapi: {done}\nWhat was finished is kept; the same command goes on from here.", file=sys.stderr)
         return 1
@@ -560,11 +577,13 @@ def _report(done: Refreshed | str) -> int:
     )
     for reason in done.left_out:
         print(reason)
-    if not done.clean:
+    if done.attempts_failed or done.attempts_left:
         print(
             f"{done.attempts_failed} attempt(s) failed for reasons that are not the model's and {done.attempts_left} "
-            "are still to be made; `hapi refresh` tries them again."
+            f"are still to be made; `{again}` goes on with them."
         )
+    for failing in done.held:
+        print(f"Held back: {failing}")
     return 0 if done.clean else 1
 
 
@@ -584,8 +603,11 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     print(estimate(home, model, cohorts))
     if arguments.dry_run:
         return 0
+    again = f"hapi backfill --model {_quoted(model.name)}" + (
+        f" --cohorts {arguments.cohorts}" if arguments.cohorts else ""
+    )
     with operations.at_work(home):
-        return _report(_guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)))
+        return _report(_guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)), again)
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:

@@ -47,7 +47,9 @@ def run_demo(home: Home, *, fresh: bool = False) -> int:
             _refresh(home, say)
             if not _grade(home, say):
                 break
-    print(summary(home))
+        say("publishing: the report, the warehouse, the feed")
+        report = operations.publish(home)
+    print(summary(home, report))
     return 0
 
 
@@ -126,7 +128,7 @@ def _fill_in(home: Home, given: Assigned, what: str, say: Callable[[str], None])
     return True
 
 
-def summary(home: Home) -> str:
+def summary(home: Home, report: Path) -> str:
     """The leaderboard, the category table beside the published one, contradictions, lifts, and where to look next."""
     with connect() as connection:
         names = ["leaderboard", "category_rates", "feedback_lift", "job_posts", "benchmark_jobs"]
@@ -162,7 +164,7 @@ def summary(home: Home) -> str:
         *(textwrap.fill(f"  {line}", 118, subsequent_indent="    ") for line in contradictions()),
         "\nThe expert's first feedback: both rescue rates, and what it added beyond a second try without it\n",
         _lift_table(lifts),
-        _where_next(home),
+        _where_next(home, report),
     ]
     return "\n".join(parts)
 
@@ -224,12 +226,14 @@ def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
     return text + "\n\nImpossible in the published table:\n" + "\n".join(f"  {line}" for line in impossible)
 
 
-def _where_next(home: Home) -> str:
+def _where_next(home: Home, report: Path) -> str:
     where = f"--home {_short(home.root)}"
     hapi = (shutil.which("hapi") and "hapi") or f"{_short(Path(sys.executable).parent)}/hapi"
     return "\n".join(
         [
             "\nWhere to look next",
+            f"  {_short(report)}    the report: open it in a browser",
+            f"  {hapi} show {where} leaderboard    the results with their intervals, here",
             f"  {hapi} query {where} '{_EXAMPLE}'",
             f"  {hapi} explain {where} JOB_ID    why a job is in or out, its attempts and verdicts",
             f"  {hapi} ui {where}                the lineage, the funnel and every run in the browser",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
@@ -39,35 +41,88 @@ class Refreshed:
     attempts_left: int
     cost_usd: float  # of the attempts made now
     left_out: tuple[str, ...] = ()  # why models could not be run at all, a sentence each
+    held: tuple[str, ...] = ()  # checks that fail, and so hold something back, a sentence each
 
     @property
     def clean(self) -> bool:
         """Whether nothing is left to be tried again."""
-        return self.attempts_failed == 0 and self.attempts_left == 0
+        return self.attempts_failed == 0 and self.attempts_left == 0 and not self.held
 
 
 @contextmanager
-def at_work(home: Home) -> Iterator[None]:
-    """Keep other commands that change this home out while this one works; released even when it is killed.
+def at_work(home: Home, *, wait: float = 0.0, who: str = "", say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep others that change this home out while this process works; released even when it is killed.
 
-    The lock is on the folder itself, so that a command that is refused leaves no trace in it.
+    `wait` is how many seconds to wait for another that is at work; `who` is how it is told to others; what is waited
+    for is said by `say`. Raises UserError when the other is still at work after that. The lock is on the folder
+    itself, so that a command that is refused leaves no trace in it.
     """
     home.ensure()
     folder, note = os.open(home.root, os.O_RDONLY), home.root / ".at_work"
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _lock(folder, home, note, wait, say)
+    except BaseException:
         os.close(folder)
-        who = note.read_text("utf-8") if note.exists() else "unknown"
-        raise UserError(
-            f"Another hapi command (process {who}) is at work on {home.root}; wait for it or stop it."
-        ) from None
+        raise
     try:
-        note.write_text(str(os.getpid()), "utf-8")
+        note.write_text(f"{os.getpid()}{who and ', '}{who}", "utf-8")
+        _locked[os.getpid(), home.root] = True
         yield
     finally:
+        _locked.pop((os.getpid(), home.root), None)
         note.unlink(missing_ok=True)
         os.close(folder)
+
+
+_locked: dict[tuple[int, Path], bool] = {}
+"""The homes that this process keeps others out of."""
+_WAIT_STEP, _SAY_AGAIN = 0.5, 60.0  # seconds
+
+
+def _lock(folder: int, home: Home, note: Path, wait: float, say: Callable[[str], None]) -> None:
+    """Lock an open folder, waiting so many seconds for whoever holds it."""
+    began, said = time.monotonic(), float("-inf")
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who, waited = _holder(note), time.monotonic() - began
+        if waited >= wait:
+            after = f" after {wait:,.0f} s" if wait else ""
+            raise UserError(
+                f"Another hapi command (process {who}) is at work on {home.root}{after}; wait for it or stop it."
+            )
+        if waited - said >= _SAY_AGAIN:
+            said = waited
+            say(f"Waiting for another that is at work on this home (process {who}), {waited:,.0f} s so far.")
+        time.sleep(_WAIT_STEP)
+
+
+def _holder(note: Path) -> str:
+    try:
+        return note.read_text("utf-8") or "unknown"
+    except OSError:  # it is just beginning, or just done
+        return "unknown"
+
+
+def held_here(home: Home) -> bool:
+    """Whether this process keeps others out of a home already."""
+    return (os.getpid(), home.root) in _locked
+
+
+def busy_with(home: Home) -> str | None:
+    """Who is at work on a home, if anyone is: a look that changes nothing."""
+    note = home.root / ".at_work"
+    if not note.exists():  # the lock is only touched where somebody may hold it
+        return None
+    folder = os.open(home.root, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(note)
+    finally:
+        os.close(folder)
+    return None
 
 
 @contextmanager
@@ -149,8 +204,13 @@ def _settled(home: Home, name: str = "refreshed") -> dict[str, str]:
 
 
 def _settle(home: Home, cohorts: Sequence[str], name: str = "refreshed", kinds: Sequence[str] = ()) -> None:
+    from hapi_pipeline.checks.holds import cohorts_in_doubt
+    from hapi_pipeline.checks.inline import known_failures
+
     imports = Lake(home.lake).imports()
+    unsound = cohorts_in_doubt(known_failures(home), cohorts)
     states = _settled(home, name) | {c: _cohort_state(home, imports, c, kinds) for c in cohorts}
+    states = {c: state for c, state in states.items() if c not in unsound}
     write_bytes(home.lake / f"{name}.json", json.dumps(states, indent=1, sort_keys=True).encode())
 
 
@@ -197,6 +257,15 @@ def curate(home: Home, cohorts: Sequence[str]) -> None:
         bury_dead_runs(instance)
         _curate(home, build_defs(home), instance, cohorts, {})
     _settle(home, cohorts, "curated", _CURATED_FROM)
+    if failing := failing_checks(home):
+        raise RunFailedError(" ".join(failing))
+
+
+def failing_checks(home: Home) -> tuple[str, ...]:
+    """The checks that fail today, each with where, an example, and what to do; what hangs on them is held back."""
+    from hapi_pipeline.checks.inline import known_failures
+
+    return tuple(f"{found.sentence}. {found.rule.next_step}" for found in known_failures(home))
 
 
 def _curate(
@@ -259,24 +328,20 @@ def refresh(
     models: Sequence[str] | None = None,
     max_usd: float | None = None,
     before_attempts: Callable[[Sequence[str]], None] = lambda _: None,
+    tags: Mapping[str, str] | None = None,
 ) -> Refreshed:
     """Bring these months up to date for all models (or those named): curation, rounds, results.
 
-    `before_attempts` is called with the months once they are curated, before anything is spent.
+    `before_attempts` is called with the months once they are curated, before anything is spent. `tags` are given to
+    all runs.
     Raises RunFailedError when a run fails; what was finished before stays, and the next refresh goes on from there.
     """
-    import dagster as dg
-
-    from hapi_pipeline.assets.rounds import stale_assets
     from hapi_pipeline.dead_runs import bury_dead_runs
-    from hapi_pipeline.definitions import EVALUATE, SUMMARISE, build_defs
-    from hapi_pipeline.resources import HapiHome
+    from hapi_pipeline.definitions import SUMMARISE, build_defs
 
     registry = Registry.of(home)
     keys = [m.key for m in registry.models if models is None or m.name in models]
-    figures = dict.fromkeys(("run_attempts_made", "run_attempts_failed", "run_attempts_left", "run_cost_usd"), 0.0)
-    tags = {"hapi/max_usd": str(max_usd)} if max_usd is not None else {}
-    left_out: set[str] = set()
+    tags, purse = tags or {}, _Purse(max_usd)
     with instance_of(home) as instance:
         bury_dead_runs(instance)
         defs = build_defs(home)
@@ -285,23 +350,197 @@ def refresh(
         if models is None:
             cohorts = sorted({*cohorts, *followers})
         before_attempts(cohorts)
-        hapi, by_key = HapiHome(root=str(home.root)), {m.key: m for m in registry.models}
         # a backfill is one run, gaps between the months or not; a refresh leaves the gaps alone
-        for first, last in [(cohorts[0], cohorts[-1])] if models else stretches(cohorts):
-            for run_of_keys in _model_runs(instance, keys):
-                scopes = [(c, by_key[key]) for c in cohorts if first <= c <= last for key in run_of_keys]
-                selection = [*stale_assets(hapi, scopes), *(dg.AssetKey([name]) for name in BY_CELL)]
-                span = (f"{first}|{run_of_keys[0]}", f"{last}|{run_of_keys[-1]}")
-                metadata = _run(defs, instance, EVALUATE, span, tags, selection)
-                for name in figures:
-                    figures[name] += sum(float(m.get(name, 0)) for m in metadata)
-                left_out |= {line for m in metadata for line in m.get("run_left_out", "").splitlines()}
+        spans = [(cohorts[0], cohorts[-1])] if models else stretches(cohorts)
+        parts = [[c for c in cohorts if first <= c <= last] for first, last in spans]
+        found = [_evaluate(home, defs, instance, part, keys, tags, purse) for part in parts]
         _run(defs, instance, SUMMARISE, None, tags)
-    made, failed, left, cost = figures.values()
-    done = Refreshed(tuple(cohorts), int(made), int(failed), int(left), cost, tuple(sorted(left_out)))
+    done = replace(_summed(cohorts, found), held=failing_checks(home))
     if done.clean and models is None:
         _settle(home, cohorts)
     return done
+
+
+def publish(home: Home) -> Path:
+    """Bring the report, the warehouse and the feed up to date where their tables have changed; the report's first page.
+
+    Raises RunFailedError when one of them cannot be made; results are not touched.
+    """
+    from hapi_pipeline.made import PLACES, is_current, made_from
+
+    state = made_from(Lake(home.lake), Registry.of(home))
+    if not all(is_current(home.releases / place, state) for place in PLACES.values()):
+        from hapi_pipeline.definitions import PUBLISH, build_defs
+
+        with instance_of(home) as instance:
+            _run(build_defs(home), instance, PUBLISH, None, {})
+    return home.releases / PLACES["report"] / "index.html"
+
+
+@dataclass
+class _Purse:
+    """What several runs may spend together, in USD; a run is given what is left. None: no end."""
+
+    most: float | None
+    spent: float = 0.0
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """For the next run."""
+        return {} if self.most is None else {"hapi/max_usd": str(max(0.0, self.most - self.spent))}
+
+
+def _summed(cohorts: Sequence[str], parts: Iterable[Refreshed]) -> Refreshed:
+    """What several runs of the rounds did, as one."""
+    listed = list(parts)
+    return Refreshed(
+        tuple(cohorts),
+        sum(part.attempts_made for part in listed),
+        sum(part.attempts_failed for part in listed),
+        sum(part.attempts_left for part in listed),
+        sum(part.cost_usd for part in listed),
+        tuple(sorted({reason for part in listed for reason in part.left_out})),
+    )
+
+
+def _evaluate(
+    home: Home,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    cohorts: Sequence[str],
+    keys: Sequence[str],
+    tags: Mapping[str, str],
+    purse: _Purse,
+) -> Refreshed:
+    """The rounds and rates of these months for the models with these keys, from the first month to the last."""
+    import dagster as dg
+
+    from hapi_pipeline.assets.rounds import stale_assets
+    from hapi_pipeline.definitions import EVALUATE
+    from hapi_pipeline.resources import HapiHome
+
+    by_key = {m.key: m for m in Registry.of(home).models}
+    names = ("run_attempts_made", "run_attempts_failed", "run_attempts_left", "run_cost_usd")
+    figures, left_out = dict.fromkeys(names, 0.0), set[str]()
+    for run_of_keys in _model_runs(instance, keys):
+        scopes = [(c, by_key[key]) for c in cohorts for key in run_of_keys]
+        selection = [
+            *stale_assets(HapiHome(root=str(home.root)), scopes),
+            *(dg.AssetKey([name]) for name in BY_CELL),
+        ]
+        span = (f"{cohorts[0]}|{run_of_keys[0]}", f"{cohorts[-1]}|{run_of_keys[-1]}")
+        metadata = _run(defs, instance, EVALUATE, span, {**tags, **purse.tags}, selection)
+        for name in names:
+            figures[name] += sum(float(m.get(name, 0)) for m in metadata)
+        purse.spent += sum(float(m.get("run_cost_usd", 0)) for m in metadata)
+        left_out |= {line for m in metadata for line in m.get("run_left_out", "").splitlines()}
+    made, failed, left, cost = figures.values()
+    return Refreshed(tuple(cohorts), int(made), int(failed), int(left), cost, tuple(sorted(left_out)))
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What imports have changed: months whose curation may be another, and cells (month, model) besides."""
+
+    cohorts: frozenset[str] = frozenset()
+    cells: frozenset[tuple[str, str]] = frozenset()
+
+    def __or__(self, other: Touched) -> Touched:
+        """Both together."""
+        return Touched(self.cohorts | other.cohorts, self.cells | other.cells)
+
+    def __bool__(self) -> bool:
+        """Whether anything is touched."""
+        return bool(self.cohorts or self.cells)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The months that had nothing left to do, in curation and altogether."""
+
+    curated: frozenset[str]
+    refreshed: frozenset[str]
+
+
+def refreshed_months(home: Home) -> list[str]:
+    """The months that have been refreshed once with nothing left open, whatever has happened to them since."""
+    return sorted(_settled(home))
+
+
+def settled_months(home: Home) -> Settled:
+    """The months to which nothing has happened since they were last made."""
+    imports = Lake(home.lake).imports()
+    curated, refreshed = _settled(home, "curated"), _settled(home)
+    return Settled(
+        frozenset(c for c, state in curated.items() if state == _cohort_state(home, imports, c, _CURATED_FROM)),
+        frozenset(c for c, state in refreshed.items() if state == _cohort_state(home, imports, c)),
+    )
+
+
+def follow(
+    home: Home,
+    touched: Touched,
+    attempts_in: Collection[str],
+    *,
+    before: Settled,
+    max_usd: float | None = None,
+    tags: Mapping[str, str] | None = None,
+    summarise: bool = True,
+) -> Refreshed:
+    """Bring exactly what imports have touched up to date: curation, the rounds of the touched cells, the summaries.
+
+    Attempts are made in the months `attempts_in` only; what would be due elsewhere waits for `hapi refresh`. `before`
+    is what was settled before the imports: what they did not touch stays settled. Raises RunFailedError as `refresh`.
+    """
+    from hapi_pipeline.assets.rounds import ATTEMPTS_IN
+    from hapi_pipeline.dead_runs import bury_dead_runs
+    from hapi_pipeline.definitions import SUMMARISE, build_defs
+
+    tags, purse = {**(tags or {}), ATTEMPTS_IN: ",".join(sorted(attempts_in))}, _Purse(max_usd)
+    known = known_cohorts(Lake(home.lake))
+    parts, settled = [], set[str]()
+    with instance_of(home) as instance:
+        bury_dead_runs(instance)
+        defs = build_defs(home)
+        _settle(home, sorted(before.curated - touched.cohorts), "curated", _CURATED_FROM)
+        to_curate = sorted(touched.cohorts & set(known))
+        moved = _curate(home, defs, instance, to_curate, tags) if to_curate else []
+        _settle(home, to_curate, "curated", _CURATED_FROM)
+        cells = touched.cells | {(c, m.name) for c in {*to_curate, *moved} for m in Registry.of(home).models}
+        for cohorts, models in rectangles(cells):
+            keys = [m.key for m in Registry.of(home).models if m.name in models]
+            done = _evaluate(home, defs, instance, cohorts, keys, tags, purse)
+            parts.append(done)
+            settled |= set(cohorts) if done.clean else set()
+        if summarise:
+            _run(defs, instance, SUMMARISE, None, tags)
+    reached, held = {c for c, _ in cells}, failing_checks(home)
+    unclean = {c for part in parts if not part.clean for c in part.cohorts}
+    whole = {*to_curate, *moved} | before.refreshed  # of the others only some models have been looked at
+    settled = set() if held else (settled & whole) - unclean
+    _settle(home, sorted((before.refreshed - reached) | settled))
+    return replace(_summed(sorted(reached), parts), held=held)
+
+
+MOST_RECTANGLES = 8
+"""Runs for scattered cells; beyond it one run over all of them is cheaper, and leaves what is up to date alone too."""
+
+
+def rectangles(cells: Collection[tuple[str, str]]) -> list[tuple[list[str], list[str]]]:
+    """Cells as a few (unbroken months, models), each of which can be one run; together they cover all cells.
+
+    They cover other cells only where they would be too many.
+    """
+    models: dict[str, frozenset[str]] = {}
+    for cohort, model in cells:
+        models[cohort] = models.get(cohort, frozenset()) | {model}
+    found = []
+    for some in sorted(set(models.values()), key=sorted):
+        cohorts = sorted(c for c in models if models[c] == some)
+        found += [([c for c in cohorts if a <= c <= b], sorted(some)) for a, b in stretches(cohorts)]
+    if len(found) > MOST_RECTANGLES:
+        return [(sorted(models), sorted({m for some in models.values() for m in some}))]
+    return sorted(found)
 
 
 def _model_runs(instance: dg.DagsterInstance, keys: Sequence[str]) -> list[list[str]]:
@@ -326,6 +565,7 @@ def _run(
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> list[dict[str, Any]]:
     """Execute one job over a range of partitions; the metadata of what it materialized, as plain values."""
+    from hapi_pipeline.checks.inline import failed_by_checks_only
 
     ranged = (
         {"dagster/asset_partition_range_start": span[0], "dagster/asset_partition_range_end": span[1]} if span else {}
@@ -337,7 +577,7 @@ def _run(
         raise_on_error=False,
         asset_selection=selection,
     )
-    if not result.success:
+    if not result.success and not failed_by_checks_only(result):  # what those hold back, every later run holds back too
         raise RunFailedError(_why(result, job))
     last: dict[dg.AssetKey, dict[str, Any]] = {}
     for event in result.get_asset_materialization_events():
@@ -355,6 +595,8 @@ def _why(result: dg.ExecuteInProcessResult, job: str) -> str:
                 error = error.cause
             reason = error.message.strip().splitlines()[0] if error else "no reason given"
             reason = reason.removeprefix(f"{UserError.__module__}.UserError: ")
+            told = event.step_failure_data.user_failure_data  # of a failure that says what to do
+            reason = told.description if told and told.description else reason
             return f"Step {event.step_key} of run {result.run_id[:8]} ({job}) failed: {reason}"
     return f"Run {result.run_id[:8]} ({job}) failed; `hapi ui` shows its log."
 
@@ -369,6 +611,8 @@ def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
     with instance_of(home) as instance:
         import dagster as dg
 
+        from hapi_pipeline.assets.shown import preview_of_import
+
         earlier = Lake(home.lake).imports("jobs")
         for table, done in imports:
             metadata: dict[str, Any] = {
@@ -382,6 +626,11 @@ def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:
             }
             if done.kind == "jobs":
                 metadata["schema drift"] = drift_of(done, earlier).text or "none"
+            metadata |= preview_of_import(Lake(home.lake), table, done.import_id)
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(asset_key=[table], metadata=metadata, tags={"hapi/import": done.import_id})
             )
+            if done.quarantined:
+                refused: dict[str, Any] = {"rows": done.quarantined, "first file": done.files[0].name}
+                refused |= preview_of_import(Lake(home.lake), "quarantine", done.import_id)
+                instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=["quarantine"], metadata=refused))

@@ -184,8 +184,8 @@ class Benchmark:
     grading: Grading = field(default_factory=Grading)
     results: Results = field(default_factory=Results)
     economics: Economics = field(default_factory=Economics)
-    publish: Publish = field(default_factory=Publish)
-    automation: Automation = field(default_factory=Automation, repr=False)  # no row of any table depends on it
+    publish: Publish = field(default_factory=Publish, repr=False)  # no row of any table depends on it
+    automation: Automation = field(default_factory=Automation, repr=False)  # nor on this
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""What assets work with: the home they belong to, opened as registry, lake and ledger of attempts."""
+"""What assets work with: the home they belong to, opened as registry, lake and ledger of attempts.
+
+While a run works with it, the run shows that it is alive and keeps everybody else out of the home.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,10 +19,47 @@ if TYPE_CHECKING:
     from hapi_pipeline.agents.ledger import AttemptLedger
 
 
+READS_ONLY = "hapi/reads_only"
+"""Tag of the runs that change nothing in the home, so that they need not wait for their turn."""
+WAIT_MINUTES = "hapi/wait_minutes"
+"""Tag of a run: how long it waits for another process that is at work on the home before it fails."""
+PATIENCE_MINUTES = 12 * 60.0
+"""Without that tag: as long as a command may reasonably work. A run that waits holds nothing that others need."""
+
+
+def patience(tags: Mapping[str, str]) -> float:
+    """Seconds that a run waits for its turn."""
+    try:
+        return 60 * float(tags.get(WAIT_MINUTES, PATIENCE_MINUTES))
+    except ValueError:
+        return 60 * PATIENCE_MINUTES
+
+
 class HapiHome(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The home that a run works on. An empty `root` stands for HAPI_HOME or the project's `data/`."""
 
     root: str = ""
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HapiHome]:
+        """For a run that changes the home: wait for its turn, then keep others out until the run ends.
+
+        Runs that are tagged `hapi/reads_only`, and whoever is no run at all (a sensor), do not wait.
+        """
+        from hapi_pipeline.dead_runs import alive
+        from hapi_pipeline.operations import at_work, held_here
+
+        if context.run is None or context.instance is None:
+            yield self
+            return
+        with alive(context.instance, context.run.run_id):
+            if READS_ONLY in context.run.tags or held_here(self.home):
+                yield self
+                return
+            who = f"run {context.run.run_id[:8]} of {context.run.job_name}"
+            say = context.log.info if context.log else print
+            with at_work(self.home, wait=patience(context.run.tags), who=who, say=say):
+                yield self
 
     @property
     def home(self) -> Home:

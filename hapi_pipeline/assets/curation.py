@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import dagster as dg
@@ -10,7 +11,9 @@ from hapi_pipeline.assets.factory import table_asset
 from hapi_pipeline.audit import estimates as audit
 from hapi_pipeline.audit.report import markdown
 from hapi_pipeline.curation import funnel
+from hapi_pipeline.curation.funnel import plain_markdown
 from hapi_pipeline.curation.rules import CHAIN
+from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.recipes import recipes
 
@@ -24,7 +27,7 @@ def curation_assets(first: str) -> list[dg.AssetsDefinition]:
         table_asset(made["pii_findings"], first, kinds=python),
         table_asset(made["job_signatures"], first, kinds=python),
         table_asset(made["job_clusters"], first, kinds=both),
-        table_asset(made["rejected_jobs"], first),
+        table_asset(made["rejected_jobs"], first, shown=reasons_of_rejections),
         table_asset(made["funnel_by_category"], first, shown=funnel_of_categories),
         table_asset(made["curation_funnel"], first, shown=funnel_in_pictures),
         table_asset(made["curation_audit"], first, kinds=both, shown=audit_in_a_table),
@@ -44,6 +47,33 @@ def funnel_in_pictures(lake: Lake, scope: Mapping[str, str]) -> dict[str, dg.Mar
         "funnel": dg.MetadataValue.md(funnel.picture(funnel.funnel_sketch(rows), title)),
         "funnel in numbers": dg.MetadataValue.md(f"{whole}\n\n{table}"),
     }
+
+
+_EXAMPLES = 1  # jobs named for each reason
+
+
+def reasons_of_rejections(lake: Lake, scope: Mapping[str, str]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Why jobs of a month were turned away: rule, code, what is asked for, and jobs to ask `hapi explain` about.
+
+    Each rule leads to its asset, where its SQL stands, and where what it keeps begins.
+    """
+    with connect() as connection:
+        open_tables(connection, lake, {"rejected_jobs": scope})
+        rows = connection.execute(_REASONS, [_EXAMPLES]).fetchall()
+    lines = ["| rule | code | jobs | asks for | for one of them |", "|---|---|--:|---|---|"]
+    for rule, code, count, threshold, jobs in rows:
+        commands = ", ".join(f"`hapi explain {job}`" for job in jobs if re.fullmatch(r"\w[\w.:-]{0,39}", job, re.ASCII))
+        lines.append(
+            f"| [{plain_markdown(rule)}](/assets/{rule}) | {plain_markdown(code)} | {count:,} "
+            f"| {plain_markdown(threshold or '')} | {commands} |"
+        )
+    return {"reasons": dg.MetadataValue.md("\n".join(lines))} if rows else {}
+
+
+_REASONS = """
+SELECT rule, code, count(*) AS n, min(threshold), list(job_id ORDER BY job_id)[:?] FROM rejected_jobs
+GROUP BY rule, code ORDER BY rule, n DESC, code
+"""
 
 
 def audit_in_a_table(lake: Lake, scope: Mapping[str, str]) -> dict[str, dg.MarkdownMetadataValue]:

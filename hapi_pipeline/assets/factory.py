@@ -3,14 +3,16 @@
 What belongs here: how a table becomes an asset (metadata, partitions). What does not: what is in it (recipes.py).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
-from hapi_pipeline.engine import Query, column_lineage, connect, open_tables, query
+from hapi_pipeline.assets.shown import Shown, code_references, told
+from hapi_pipeline.checks import inline as checks
+from hapi_pipeline.engine import Query, column_lineage, query
+from hapi_pipeline.engines.making import remake
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.partitions import cells, cohorts, scope_of
 from hapi_pipeline.recipes import Recipe
 from hapi_pipeline.registry import MOST_MONTHS_BACK
@@ -21,13 +23,12 @@ from hapi_pipeline.tables import TABLES, Table
 
 OWNERS = ["team:hapi"]
 AT_ONCE = 2
-"""Months of a table with many posts that are made at once: while one is being written, SQL works on another."""
+"""Months of a table with many rows that are made at once: while one is being written, SQL works on another."""
+_HEAVY = ("job_posts", "pii_findings", "rejected_jobs", "window_rates", "model_comparisons")
+"""Tables whose making takes the whole machine: a step at a time in the pool `sql` (dagster.yaml)."""
 _ON_MANY_POSTS = ("job_posts", "rejected_jobs", "funnel_by_category", "curated_jobs", "selected_jobs", "benchmark_jobs")
 ROUND_TABLES = ("attempts", "packets", "verdicts")
 """Tables that several assets write, one for each round."""
-
-Shown = Callable[[Lake, Mapping[str, str]], Mapping[str, Any]]
-"""Pictures and tables of a partition for the UI: its metadata besides the figures."""
 
 
 def asset_keys(table: str) -> list[dg.AssetKey]:
@@ -87,6 +88,7 @@ def definition_metadata(table: Table, made: Query | None) -> dict[str, Any]:
         "dagster/column_schema": column_schema(table),
         "dagster/table_name": table.name,
         "grain": table.grain,
+        **code_references(table.name),
     }
     if made is not None:
         metadata |= {k: v for k, v in made.header.items() if k not in ("grain", "inputs")}
@@ -114,10 +116,17 @@ def table_asset(
         description=table.meaning,
         metadata=definition_metadata(table, made),
         output_required=False,
+        check_specs=checks.specs(dg.AssetKey([recipe.name])),
+        pool="sql" if table.name in _HEAVY else None,
     )
-    def materialize(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
+    def materialize(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult:  # type: ignore[type-arg]
         scopes = [scope_of(key, table.partitions) for key in partition_keys(context)]
-        return write_partitions(context, hapi, recipe, scopes, shown)
+        back = hapi.registry.benchmark.duplicates.months_back if recipe.looks_back else 0
+
+        def make(clear: Sequence[Mapping[str, str]]) -> dg.MaterializeResult[Any]:
+            return write_partitions(context, hapi, recipe, clear, shown)
+
+        return checks.checked(context, hapi, recipe.name, recipe.inputs, scopes, make, months_back=back)
 
     return materialize
 
@@ -135,90 +144,31 @@ def write_partitions(
     shown: Shown | None = None,
 ) -> dg.MaterializeResult[Any]:
     """Remake the partitions whose inputs changed and say, for each and for all, what came of it."""
-    lake, registry, table, total, remade = hapi.lake, hapi.registry, TABLES[recipe.name], 0, 0
-
-    def bring_up_to_date(scope: Mapping[str, str]) -> tuple[int, bool]:
-        """How many rows the partition has, and whether they are others than before."""
-        fingerprint = recipe.fingerprint(lake, registry, scope)
-        if lake.inputs(table.name, scope) == fingerprint:
-            return row_count(lake, table.name, scope), False
-        written = lake.write(table.name, recipe.build(lake, registry, scope), scope, fingerprint)
-        return written.rows, written.changed
-
-    at_once = AT_ONCE if table.name in _ON_MANY_POSTS else 1
-    for scope, (rows, changed) in zip(scopes, in_threads(bring_up_to_date, scopes, at_once), strict=True):
-        total, remade = total + rows, remade + changed
-        if context.has_partition_key_range:
-            told = {"dagster/partition_row_count": rows, **figures(lake, table.name, scope)}
-            report_partition(context, scope, told | dict(shown(lake, scope) if shown else {}))
+    lake, table = hapi.lake, TABLES[recipe.name]
+    at_once = AT_ONCE if recipe.build_together or table.name in _ON_MANY_POSTS else 1
+    made = remake(recipe, lake, hapi.registry, scopes, threads=at_once)
+    total, remade = sum(one.rows for one in made), sum(one.changed for one in made)
     context.log.info(f"{table.name}: {total} rows in {len(scopes)} partition(s), {remade} changed")
     metadata = run_metadata(hapi, table, total, remade, len(scopes))
-    if len(scopes) == 1:
-        metadata |= figures(lake, table.name, scopes[0]) | dict(shown(lake, scopes[0]) if shown else {})
-    return dg.MaterializeResult(metadata=metadata)
+    each = [
+        {**more, **({"dagster/partition_row_count": one.rows} if scope else {})}
+        for scope, one, more in zip(scopes, made, told(lake, table, scopes, shown), strict=True)
+    ]
+    return reported(context, metadata, scopes, each)
 
 
-def figures(lake: Lake, table: str, scope: Mapping[str, str]) -> dict[str, float | int]:
-    """The numbers of a partition that are worth a plot over the months; the UI plots what is numeric."""
-    sql = _FIGURES.get(table)
-    if sql is None:
-        return {}
-    with connect() as connection:
-        open_tables(connection, lake, {table: scope})
-        return {name: value for name, value in connection.execute(sql).fetchall() if value is not None}
-
-
-_FIGURES = {
-    "curation_funnel": """
-        SELECT 'n_' || rule, n_kept FROM curation_funnel
-        UNION ALL SELECT 'n_' || rule || '_alone', n_alone FROM curation_funnel
-    """,
-    "curation_audit": """
-        SELECT 'precision_' || rule, precision FROM curation_audit
-        UNION ALL SELECT 'recall_' || rule, recall FROM curation_audit
-        UNION ALL SELECT 'n_audited_' || rule, n_audited FROM curation_audit
-    """,
-    "rejected_jobs": "SELECT code, count(*) FROM rejected_jobs GROUP BY code",
-    # within a month and model, of pass and fail by two graders or more: Krippendorff's alpha and raw agreement
-    "grades": """
-        WITH said AS (
-            SELECT attempt_id, unnest(passes) AS criterion_id, 1 AS said FROM grades
-            UNION ALL SELECT attempt_id, unnest(fails), 0 FROM grades
-        ),
-        units AS (
-            SELECT count(*) AS m, sum(said) AS c1, count(*) - sum(said) AS c0 FROM said
-            GROUP BY attempt_id, criterion_id HAVING count(*) > 1
-        ),
-        sums AS (
-            SELECT count(*) AS n_units, sum(m) AS n, sum(c1) AS n1, sum(c0) AS n0,
-                sum((m * m - c1 * c1 - c0 * c0) / (m - 1)) AS apart,
-                avg((c1 * (c1 - 1) + c0 * (c0 - 1)) / (m * (m - 1))) AS raw
-            FROM units
-        )
-        SELECT 'agreement_alpha', round(1 - (n - 1) * apart / nullif(2 * n1 * n0, 0), 4)::DOUBLE FROM sums
-        UNION ALL SELECT 'agreement_raw', round(raw, 4)::DOUBLE FROM sums
-        UNION ALL SELECT 'n_units_doubly_graded', nullif(n_units, 0)::DOUBLE FROM sums
-    """,
-    "grader_agreement": """
-        SELECT 'alpha_' || level, round(alpha, 4) FROM grader_agreement WHERE scope = 'overall'
-        UNION ALL SELECT 'ac1_' || level, round(ac1, 4) FROM grader_agreement WHERE scope = 'overall'
-        UNION ALL SELECT 'raw_' || level, round(raw_agreement, 4) FROM grader_agreement WHERE scope = 'overall'
-        UNION ALL SELECT 'n_units_' || level, n_units::DOUBLE FROM grader_agreement WHERE scope = 'overall'
-    """,
-    "packet_status": """
-        SELECT 'n_' || status, count(*) FROM packet_status GROUP BY status
-        UNION ALL
-        SELECT 'n_overdue', count(*) FROM packet_status
-        WHERE status IN ('out', 'incomplete', 'stale') AND due_at < now() HAVING count(*) > 0
-    """,
-    "completion_rates": """
-        SELECT 'completion_rate_' || round, round(sum(n_completed) / sum(n_eligible), 4)::DOUBLE FROM completion_rates
-        WHERE rule = 'all_criteria' GROUP BY round HAVING sum(n_graded) > 0
-        UNION ALL
-        SELECT 'n_graded_' || round, sum(n_graded)::BIGINT FROM completion_rates
-        WHERE rule = 'all_criteria' GROUP BY round
-    """,
-}
+def reported(
+    context: dg.AssetExecutionContext,
+    of_run: Mapping[str, Any],
+    scopes: Sequence[Mapping[str, str]],
+    each: Sequence[Mapping[str, Any]],
+) -> dg.MaterializeResult[Any]:
+    """The result of a run, with what is told of each of its partitions; what is worth a look stands first."""
+    if not context.has_partition_key_range:
+        return dg.MaterializeResult(metadata={**(each[0] if len(each) == 1 else {}), **of_run})
+    for scope, own in zip(scopes, each, strict=True):
+        report_partition(context, scope, {**own, **of_run})
+    return dg.MaterializeResult()
 
 
 def report_partition(context: dg.AssetExecutionContext, scope: Mapping[str, str], metadata: dict[str, Any]) -> None:

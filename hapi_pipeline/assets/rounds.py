@@ -1,5 +1,6 @@
 """Rounds: attempts out to models, packets out to graders, verdicts back in. One factory makes them all."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,17 @@ from hapi_pipeline.assets.factory import (
     OWNERS,
     definition_metadata,
     dependencies,
+    partition_key,
     partition_keys,
-    report_partition,
+    reported,
     row_count,
     run_metadata,
     write_partitions,
 )
+from hapi_pipeline.assets.piecemeal import Piecemeal
+from hapi_pipeline.assets.shown import told
+from hapi_pipeline.checks import inline as checks
+from hapi_pipeline.dead_runs import STARTED_BY
 from hapi_pipeline.engine import query, run
 from hapi_pipeline.partitions import cells, scope_of
 from hapi_pipeline.progress import Progress
@@ -62,19 +68,36 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
             metadata=definition_metadata(TABLES[table], made),
             tags={"hapi/round": name},
             pool=pool,
+            check_specs=checks.specs(dg.AssetKey([name, table])),
         )
+
+    def checked(
+        context: dg.AssetExecutionContext,
+        hapi: HapiHome,
+        table: str,
+        inputs: Sequence[str],
+        make: "Callable[[Sequence[Cell]], dg.MaterializeResult[Any]]",
+    ) -> dg.MaterializeResult[Any]:
+        """Make those cells that no failed check holds back, then judge what is there."""
+        wanted = cells_of(context, hapi, this)
+
+        def of(scopes: Sequence[Mapping[str, str]]) -> dg.MaterializeResult[Any]:
+            return make([cell for cell in wanted if cell.keys in scopes])
+
+        return checks.checked(context, hapi, table, inputs, [cell.keys for cell in wanted], of)
 
     benchmark = dependencies(TABLES["attempts"], ["benchmark_jobs"])
     rubrics = dependencies(TABLES["attempts"], ["rubrics"])
     before = [dg.AssetDep(dg.AssetKey([after, "verdicts"])), *rubrics] if after else []
 
     @asset("attempts", [*benchmark, *before], {"python", "parquet"}, pool="llm")
-    def attempts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
-        return attempt_cells(context, hapi, cells_of(context, hapi, this))
+    def attempts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        make = functools.partial(attempt_cells, context, hapi)
+        return checked(context, hapi, "attempts", ("benchmark_jobs", "rubrics"), make)
 
     @asset("packets", [dg.AssetDep(dg.AssetKey([name, "attempts"])), *rubrics], {"excel", "parquet"})
-    def packets(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
-        return packet_cells(context, hapi, cells_of(context, hapi, this))
+    def packets(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        return checked(context, hapi, "packets", PACKET_INPUTS, functools.partial(packet_cells, context, hapi))
 
     ledger = dependencies(TABLES["verdicts"], ["verdict_exports"])
 
@@ -83,9 +106,13 @@ def evaluation_round(name: str, *, after: str | None, feedback: bool, first: str
         [dg.AssetDep(dg.AssetKey([name, "packets"])), dg.AssetDep(dg.AssetKey([name, "attempts"])), *ledger],
         {"duckdb", "parquet"},
     )
-    def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult[Any]:
-        scopes = [cell.keys for cell in cells_of(context, hapi, this)]
-        return write_partitions(context, hapi, recipes()["verdicts"], scopes)
+    def verdicts(context: dg.AssetExecutionContext, hapi: HapiHome) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        recipe = recipes()["verdicts"]
+
+        def make(cells: "Sequence[Cell]") -> dg.MaterializeResult[Any]:
+            return write_partitions(context, hapi, recipe, [cell.keys for cell in cells])
+
+        return checked(context, hapi, "verdicts", recipe.inputs, make)
 
     return [attempts, packets, verdicts]
 
@@ -138,7 +165,7 @@ def cells_of(context: dg.AssetExecutionContext, hapi: HapiHome, this: Round) -> 
 def attempt_cells(
     context: dg.AssetExecutionContext, hapi: HapiHome, wanted: "Sequence[Cell]"
 ) -> dg.MaterializeResult[Any]:
-    """Attempt what is missing in these cells, all in one event loop, then write each cell's table."""
+    """Attempt what is missing in these cells, all in one event loop, and write each cell's table as it is done."""
     from hapi_pipeline.evaluation import open_tasks, tasks_of
 
     benchmark, ledger, lake = hapi.registry.benchmark, hapi.ledger, hapi.lake
@@ -147,15 +174,44 @@ def attempt_cells(
     missing = open_tasks(
         ledger, [t for cell, some in tasks.items() if not cell.model.retired for t in some], benchmark.agent
     )
-    context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing")
-    done = _attempted(context, hapi, ledger, wanted[0].round, missing) if missing else _Attempted()
-    for cell, due in tasks.items():
-        write_attempts(hapi, ledger, cell, due, done.left_because(cell.model))
-    return dg.MaterializeResult(
-        metadata=attempts_metadata(context, hapi, wanted, done.finished, len(missing))
-        | jobs_by_state(hapi, wanted)
-        | {"run_left_out": "\n".join([*done.left_out.values(), *done.left])}
-    )
+    to_make = [task for task in missing if may_attempt(context, task.cohort)]
+    unasked = "" if len(to_make) == len(missing) else f", {len(missing) - len(to_make)} of these {UNASKED}"
+    context.log.info(f"{sum(map(len, tasks.values()))} attempts are due, {len(missing)} of them are missing{unasked}")
+
+    cells = {partition_key(cell.keys): cell for cell in tasks}
+    pieces = Piecemeal(context, [(id(t), partition_key(_scope(t))) for t in to_make], len(wanted))
+
+    def finish(partition: str) -> Mapping[str, Any]:
+        """Write the table of a cell all of whose attempts have ended."""
+        cell = cells[partition]
+        write_attempts(hapi, ledger, cell, tasks[cell])
+        return partitions_metadata(hapi, "attempts", [cell.keys])[0][0]
+
+    this = wanted[0].round
+    done = _attempted(context, hapi, ledger, this, to_make, pieces, finish) if to_make else _Attempted()
+    for partition, cell in cells.items():
+        if partition not in pieces.reported:
+            because = [] if may_attempt(context, cell.cohort) else [f"These are {UNASKED}: hapi refresh makes them."]
+            write_attempts(hapi, ledger, cell, tasks[cell], [*done.left_because(cell.model), *because])
+    each, of_run = attempts_metadata(context, hapi, wanted, done.finished, len(missing))
+    left_out = "\n".join([*done.left_out.values(), *done.left])
+    more = jobs_by_state(hapi, wanted) | ({"run_left_out": left_out} if left_out else {})
+    return pieces.result(each, of_run | more)
+
+
+UNASKED = "attempts that nobody has asked for"
+ATTEMPTS_IN = "hapi/attempts_in"
+"""Tag of a run: the months, separated by commas, in which it may make attempts; without the tag, in all."""
+
+
+def may_attempt(context: dg.AssetExecutionContext, cohort: str) -> bool:
+    """Whether this run may make attempts at a month's jobs: what starts by itself may not reach into the past."""
+    tag = context.run.tags.get(ATTEMPTS_IN)
+    return tag is None or cohort in tag.split(",")
+
+
+def _scope(task: "Task") -> dict[str, str]:
+    return {"cohort": task.cohort, "model": task.model.name}
 
 
 @dataclass(frozen=True)
@@ -175,7 +231,13 @@ class _Attempted:
 
 
 def _attempted(
-    context: dg.AssetExecutionContext, hapi: HapiHome, ledger: "AttemptLedger", this: Round, missing: "Sequence[Task]"
+    context: dg.AssetExecutionContext,
+    hapi: HapiHome,
+    ledger: "AttemptLedger",
+    this: Round,
+    missing: "Sequence[Task]",
+    pieces: Piecemeal,
+    finish: Callable[[str], Mapping[str, Any]],
 ) -> _Attempted:
     """Make the attempts that are missing, of all models that can be run."""
     from hapi_pipeline.agents.pools import budget_of
@@ -194,7 +256,8 @@ def _attempted(
             ledger,
             hapi.registry.benchmark.agent,
             simulated_base=address,
-            budget=budget_of(context.run.run_id, ceiling(context)),  # one for all rounds of this run
+            budget=budget_of(context.run.run_id, ceiling(context, hapi)),  # one for all rounds of this run
+            on_result=lambda task, _: pieces.done(id(task), finish),
             on_progress=lambda p: progress.show(p.done, p.total, p.note),
             on_left=left.append,
         )
@@ -217,7 +280,10 @@ def jobs_by_state(hapi: HapiHome, wanted: "Sequence[Cell]") -> dict[str, int]:
     ]
     facts = facts_of(lake, benchmark, cohorts=cohorts, outcomes=outcomes)
     counts = sum(counted(standings(facts, models.values(), benchmark, [wanted[0].round])).values(), Counter())
-    return {f"jobs_{state}": counts[state] for state in STATES}
+    return {f"jobs_{state}": counts[state] for state in STATES if counts[state] or state in _ALWAYS_TOLD}
+
+
+_ALWAYS_TOLD = ("attempted", "failed_infra", "left")
 
 
 def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") -> str:
@@ -227,10 +293,12 @@ def attempts_fingerprint(hapi: HapiHome, ledger: "AttemptLedger", cell: "Cell") 
     return evaluation.attempts_fingerprint(hapi.lake, ledger, cell, hapi.registry.benchmark)
 
 
-def ceiling(context: dg.AssetExecutionContext) -> float | None:
-    """The most that this run may spend in USD, from its tag `hapi/max_usd`."""
+def ceiling(context: dg.AssetExecutionContext, hapi: HapiHome) -> float | None:
+    """The most that this run may spend in USD: its tag `hapi/max_usd`, or the default of what `hapi` did not start."""
     tag = context.run.tags.get("hapi/max_usd")
-    return float(tag) if tag else None
+    if tag or STARTED_BY.items() <= context.run.tags.items():
+        return float(tag) if tag else None
+    return hapi.registry.benchmark.automation.max_usd
 
 
 def write_attempts(
@@ -252,22 +320,20 @@ def attempts_metadata(
     wanted: "Sequence[Cell]",
     finished: "Sequence[Result]",
     missing: int,
-) -> dict[str, Any]:
-    """Attempts and cost of each partition as they stand, and what this run did."""
-    total, cost = 0, 0.0
-    for cell in wanted:
-        costs = hapi.lake.read("attempts", cell.keys, ["cost_usd"])["cost_usd"].to_pylist()
-        spent = sum(usd or 0.0 for usd in costs)
-        total, cost = total + len(costs), cost + spent
-        if context.has_partition_key_range:
-            report_partition(context, cell.keys, {"dagster/partition_row_count": len(costs), "cost_usd": spent})
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Attempts, tokens, cost and failures of each partition as they stand, and what this run did."""
+    scopes = [cell.keys for cell in wanted]
+    metadata, total = partitions_metadata(hapi, "attempts", scopes)
+    cost = sum(more["cost_usd"] for more in metadata if "cost_usd" in more)
     context.log.info(f"{len(finished)} attempts made now, {total} in all, ${cost:,.2f}")
-    return run_metadata(hapi, TABLES["attempts"], total, len(finished), len(wanted)) | {
+    of_run = {
         "run_attempts_made": len(finished),
         "run_attempts_failed": sum(r.status == "infra" for r in finished),
         "run_attempts_left": missing - len(finished),
         "run_cost_usd": sum(r.cost_usd or 0.0 for r in finished),
     }
+    each = dict(zip(map(partition_key, scopes), metadata, strict=True))
+    return each, run_metadata(hapi, TABLES["attempts"], total, len(finished), len(wanted)) | of_run
 
 
 def packet_cells(
@@ -300,10 +366,19 @@ def packet_cells(
     for cell, some in specs.items():
         rows = rows_of("packets", packet_rows(lake, cell, some, made, now))
         changed += lake.write("packets", rows, cell.keys, fingerprints[cell]).changed
-    counts = {cell: row_count(lake, "packets", cell.keys) for cell in wanted}
-    if context.has_partition_key_range:
-        for cell, count in counts.items():
-            report_partition(context, cell.keys, {"dagster/partition_row_count": count})
-    return dg.MaterializeResult(
-        metadata=run_metadata(hapi, TABLES["packets"], sum(counts.values()), changed, len(wanted))
-    )
+    scopes = [cell.keys for cell in wanted]
+    each, total = partitions_metadata(hapi, "packets", scopes)
+    return reported(context, run_metadata(hapi, TABLES["packets"], total, changed, len(wanted)), scopes, each)
+
+
+def partitions_metadata(
+    hapi: HapiHome, table: str, scopes: Sequence[Mapping[str, str]]
+) -> tuple[list[dict[str, Any]], int]:
+    """What the UI shows of each partition; and the rows of all."""
+    lake, metadata, total = hapi.lake, told(hapi.lake, TABLES[table], scopes), 0
+    found = []
+    for scope, more in zip(scopes, metadata, strict=True):
+        rows = row_count(lake, table, scope) if lake.path(table, scope).exists() else 0
+        total += rows
+        found.append({**more, "dagster/partition_row_count": rows})
+    return found, total

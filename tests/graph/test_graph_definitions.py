@@ -22,14 +22,18 @@ from hapi_pipeline.settings import project_root, shipped
 from hapi_pipeline.tables import TABLES
 
 ROOT = project_root()
-PURE = ("audit", "curation", "agents", "grading", "intake", "simulate", "stats", "report")
+PURE = ("audit", "curation", "agents", "grading", "intake", "simulate", "stats", "report", "plots")
 PURE_MODULES = (
     "lake", "engine", "evaluation", "registry", "tables", "naming", "settings", "rounds", "handout",
-    "estimate", "show", "progress",
+    "estimate", "show", "progress", "feed", "made", "warehouse",
 )  # fmt: skip
-HEAVY = ("litellm", "great_expectations", "pandas", "pyarrow", "duckdb", "openpyxl", "xlsxwriter", "aiohttp")
+HEAVY = (
+    "litellm", "great_expectations", "pandas", "pyarrow", "duckdb", "openpyxl", "xlsxwriter", "aiohttp", "numpy",
+    "scipy", "sklearn",
+)  # fmt: skip
 MADE_BY_SQL = sorted(path.stem for path in shipped("sql").glob("[!_]*.sql"))
-SPECS = {spec.key: spec for spec in defs.resolve_all_asset_specs()}
+PUBLISHED = "publish"
+SPECS = {spec.key: spec for spec in defs.resolve_all_asset_specs() if spec.group_name != PUBLISHED}
 
 
 def inputs_of(key: dg.AssetKey) -> set[dg.AssetKey]:
@@ -219,6 +223,9 @@ def test_every_asset_that_can_be_made_is_in_exactly_one_job() -> None:
     assert set().union(*jobs) == {key for key in SPECS if not TABLES[key.path[-1]].ledger}
 
 
-def test_only_attempts_wait_for_the_pool_of_models() -> None:
+def test_only_attempts_wait_for_the_pool_of_models_and_only_heavy_sql_for_the_machine() -> None:
     graph = defs.resolve_asset_graph()
-    assert {key.path[-1] for key in SPECS if graph.get(key).pools} == {"attempts"}
+    pools = {key.path[-1]: graph.get(key).pools for key in SPECS if graph.get(key).pools}
+    assert {table for table, names in pools.items() if names == {"llm"}} == {"attempts"}
+    assert {table for table, names in pools.items() if names == {"sql"}} == pools.keys() - {"attempts"}
+    assert "job_posts" in pools

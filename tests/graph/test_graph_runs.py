@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from hapi_pipeline.automation import MONTHLY, last_closed_month
+from hapi_pipeline.arrivals import last_closed_month
 from hapi_pipeline.checks.reconcile import FUNNEL, RATES, violations
 from hapi_pipeline.curation.rules import CHAIN
 from hapi_pipeline.dead_runs import bury_dead_runs
@@ -21,7 +21,6 @@ from hapi_pipeline.intake.rubrics import import_rubrics
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.partitions import MODELS, sync_models
 from hapi_pipeline.registry import Registry
-from hapi_pipeline.resources import HapiHome
 from hapi_pipeline.settings import Home
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
@@ -80,64 +79,6 @@ def stocked(home: Home, tmp_path: Path) -> Home:
 )
 def test_the_last_closed_month(now: str, month: str) -> None:
     assert last_closed_month(datetime.fromisoformat(now)) == month
-
-
-def test_the_schedule_curates_the_month_that_has_just_closed(home: Home, instance: dg.DagsterInstance) -> None:
-    defs = build_defs(home)
-    schedule = defs.resolve_schedule_def("monthly_refresh")
-    context = dg.build_schedule_context(
-        instance=instance,
-        scheduled_execution_time=datetime(2026, 3, 2, 6, tzinfo=UTC),
-        repository_def=defs.get_repository_def(),
-    )
-    (request,) = schedule.evaluate_tick(context).run_requests or []
-    assert request.partition_key == "2026-02"
-    assert request.run_key == "2026-02"
-    assert request.tags[MONTHLY] == "2026-02"
-    assert (schedule.job.name, schedule.execution_timezone) == ("curate", "UTC")
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-
-
-def after(
-    home: Home, instance: dg.DagsterInstance, sensor: str, job: str, tags: Mapping[str, str]
-) -> list[dg.RunRequest]:
-    """What a sensor requests when such a run has succeeded."""
-    run = dg.DagsterRun(job_name=job, tags=dict(tags))
-    with dg.build_run_status_sensor_context(
-        sensor_name=sensor,
-        dagster_instance=instance,
-        dagster_run=run,
-        dagster_event=dg.DagsterEvent("PIPELINE_SUCCESS", job),
-        resources={"hapi": HapiHome(root=str(home.root))},
-    ) as context:
-        found = build_defs(home).resolve_sensor_def(sensor)(context)
-        listed = list(found) if isinstance(found, Iterator) else [found]
-    return [request for request in listed if isinstance(request, dg.RunRequest)]
-
-
-def test_each_model_attempts_the_month_that_was_curated(home: Home, instance: dg.DagsterInstance) -> None:
-    requests = after(home, instance, "attempt_the_new_month", "curate", {MONTHLY: "2026-02"})
-    assert [r.partition_key for r in requests] == [
-        "2026-02|One",
-        f"2026-02|{Registry.of(home).models[1].key}",
-    ]
-    assert all(r.tags[MONTHLY] == "2026-02" for r in requests)
-    assert len({r.run_key for r in requests}) == 2
-    assert set(instance.get_dynamic_partitions(MODELS)) == {m.key for m in Registry.of(home).models}
-
-
-def test_the_summaries_follow_the_attempts(home: Home, instance: dg.DagsterInstance) -> None:
-    (request,) = after(home, instance, "summarise_the_new_month", "evaluate", {MONTHLY: "2026-02"})
-    assert request.partition_key is None
-
-
-@pytest.mark.parametrize(
-    ("sensor", "job"), [("attempt_the_new_month", "curate"), ("summarise_the_new_month", "evaluate")]
-)
-def test_a_run_that_a_person_started_starts_nothing(
-    home: Home, instance: dg.DagsterInstance, sensor: str, job: str
-) -> None:
-    assert after(home, instance, sensor, job, {"hapi/started_by": "hapi"}) == []
 
 
 def test_the_partitions_of_models_follow_the_registry(home: Home, instance: dg.DagsterInstance) -> None:
@@ -274,27 +215,6 @@ def test_rates_whose_counts_do_not_add_up_are_found(home: Home, change: dict[str
     assert [row["category"] for row in violations(Lake(home.lake), RATES, ["completion_rates"])] == ["Design"]
 
 
-@pytest.mark.parametrize(
-    ("name", "table", "bad", "good"),
-    [
-        ("funnel_reconciles", "curation_funnel", BAD_FUNNELS[0], GOOD_FUNNELS[0]),
-        ("counts_add_up", "completion_rates", [RATES_ROW | BAD_RATES[0]], [RATES_ROW]),
-    ],
-)
-def test_a_check_passes_or_fails_and_shows_the_rows(
-    home: Home, name: str, table: str, bad: list[dict[str, Any]], good: list[dict[str, Any]]
-) -> None:
-    keys = dg.AssetCheckKey(dg.AssetKey(table), name)
-    check = build_defs(home).resolve_asset_graph().get(keys)
-    assert check.blocking
-    definition = next(c for c in build_defs(home).asset_checks or [] if keys in c.check_keys)
-    for rows, passed in ((good, True), (bad, False)):
-        put(home, table, rows)
-        result: Any = definition(HapiHome(root=str(home.root)))
-        assert (result.passed, result.metadata["violations"].value > 0) == (passed, not passed)
-        assert ("first violations" in result.metadata) is not passed
-
-
 # ---- a run over a range of months
 
 
@@ -350,11 +270,6 @@ def test_a_run_of_one_month_leaves_the_others_alone(stocked: Home, instance: dg.
     assert curate(stocked, instance, "2025-05", "2025-05").success
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert Lake(stocked.lake).read("benchmark_jobs", {"cohort": "2025-05"})["job_id"].to_pylist() == ["C1"]
-
-
-def test_a_check_that_fails_fails_the_run(stocked: Home, instance: dg.DagsterInstance) -> None:
-    put(stocked, "curation_funnel", [row | {"cohort": "2025-05"} for row in BAD_FUNNELS[0]])
-    assert not curate(stocked, instance, "2025-04", "2025-04").success
 
 
 # ---- after a kill
