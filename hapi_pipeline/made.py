@@ -23,7 +23,8 @@ def made_from(lake: Lake, registry: Registry) -> str:
     tables = [
         f"{name}={lake.state(name, {})} {public_sql(name)} {public_table(name).columns!r}" for name in sorted(PUBLIC)
     ]
-    return digest(__version__, repr(registry.benchmark), repr(registry.benchmark.publish), repr(registry.models), *tables, *cleared(lake, registry))
+    settings = repr((registry.benchmark, registry.benchmark.publish, registry.models))
+    return digest(__version__, settings, *tables, *cleared(lake, registry))
 
 
 def cleared(lake: Lake, registry: Registry) -> list[str]:
