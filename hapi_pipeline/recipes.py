@@ -52,7 +52,7 @@ class Recipe:
     looks_back: bool = False
     """Whether it is made of the months before as well, as many as the benchmark's duplicates.months_back."""
     build_together: BuildTogether | None = None
-    """Makes the partitions of several models of one month at once, with the same rows as one by one."""
+    """Makes the partitions of several months and models at once, with the same rows as one by one."""
     most_bytes: int = 32 << 20
     """So large are the files, at most, that partitions are made from at once; a partition alone may have more."""
     cut: tuple[str, ...] = ()
@@ -194,13 +194,34 @@ def _besides_the_chain() -> list[Recipe]:
 
 
 def batches_of(recipe: Recipe, lake: Lake, scopes: Iterable[Scope]) -> list[list[Scope]]:
-    """The partitions in lists of those that are made at once: some models of a month, or one."""
+    """The partitions in lists of those that are made at once: one, some models of a month, or of some small months."""
     if recipe.build_together is None:
         return [[scope] for scope in scopes]
     months: dict[str, list[Scope]] = {}
     for scope in scopes:
         months.setdefault(scope["cohort"], []).append(scope)
-    return [batch for month in months.values() for batch in _of_at_most(recipe, lake, month)]
+    of_months = [batch for month in months.values() for batch in _of_at_most(recipe, lake, month)]
+    return _small_ones_joined(recipe, lake, of_months)
+
+
+_SMALL_MONTHS = 2 << 20
+"""Bytes of files from which several months are made at once, at most: there planning a query takes most of the time."""
+
+
+def _small_ones_joined(recipe: Recipe, lake: Lake, listed: Iterable[list[Scope]]) -> list[list[Scope]]:
+    """The same batches, neighbours put together as long as they stay small."""
+    tables = [table for table in recipe.inputs if not TABLES[table].ledger]
+    joined: list[list[Scope]] = []
+    size = most = min(_SMALL_MONTHS, recipe.most_bytes)
+    for batch in listed:
+        own = sum(path.stat().st_size for table in tables for path in files_of(lake, table, batch))
+        if joined and size + own <= most:
+            joined[-1] += batch
+            size += own
+        else:
+            joined.append(batch)
+            size = own
+    return joined
 
 
 def _of_at_most(recipe: Recipe, lake: Lake, month: Sequence[Scope]) -> Iterator[list[Scope]]:

@@ -96,7 +96,7 @@ def _in_parts(engine: Engine, job: _Job, counts: dict[_Key, int], threads: int) 
         pass
     merged = engine.each(functools.partial(_merged, job), stale, threads=threads)
     made |= {parts[0].keys: one for parts, one in zip(stale, merged, strict=True)}
-    forget(job.lake, job.recipe.name)
+    forget(job.lake, job.recipe.name, {parts[0].fingerprint for parts in stale})
     return made
 
 

@@ -1,4 +1,4 @@
-"""On Spark: a data frame of work, a row for each item, and `mapInArrow` over it; rows of tables never pass through it.
+"""On Spark: a data frame of numbers, one for each item, and `mapInArrow` over it; rows of tables never pass through it.
 
 The cluster is the one that HAPI_SPARK_MASTER names, or one on this machine that is started for this process and ends
 with it. Why Spark does not run the SQL: translated to its dialect some queries change their results in silence.
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hapi_pipeline.engines import MASTER, TRIES, alone, opened
+from hapi_pipeline.engines import TRIES, alone, opened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,10 +45,9 @@ class Spark:
         if not items:
             return []
         session = self._started()
-        rows = [(place, bytearray(pickle.dumps((work, item)))) for place, item in enumerate(items)]
-        spread = session.sparkContext.parallelize(rows, min(len(rows), _MOST_TASKS))
-        frame = session.createDataFrame(spread, "place long, task binary")
-        found = frame.mapInArrow(_done, "place long, outcome binary").collect()
+        task = pickle.dumps((work, items))
+        places = session.range(0, len(items), 1, min(len(items), _MOST_TASKS))
+        found = places.mapInArrow(lambda batches: _done(task, batches), "place long, outcome binary").collect()
         return [pickle.loads(row.outcome) for row in sorted(found, key=lambda row: row.place)]  # noqa: S301 (our workers')
 
     def _started(self) -> Any:
@@ -78,15 +77,12 @@ class Spark:
         }
 
 
-def _done(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """In a worker: the work of some rows."""
+def _done(task: bytes, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """In a worker: the work of some places in the list of items."""
     import pyarrow as pa
 
+    work, items = pickle.loads(task)  # noqa: S301 (from whoever started us)
     for batch in batches:
-        for place, task in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
-            work, item = pickle.loads(task)  # noqa: S301 (from whoever started us)
-            outcome = pickle.dumps(alone(work, item))
+        for place in batch.column(0).to_pylist():
+            outcome = pickle.dumps(alone(work, items[place]))
             yield pa.RecordBatch.from_pydict({"place": pa.array([place], pa.int64()), "outcome": [outcome]})
-
-
-__all__ = ["MASTER", "Spark"]

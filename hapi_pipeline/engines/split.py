@@ -7,10 +7,12 @@ file, that would have been made in one go.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from hapi_pipeline.registry import Registry
 
 _SORTING = {"memory_limit": "700MB", "threads": "1"}
+_LEFT_BEHIND = 2 * 86_400  # seconds after which nobody comes back to a part
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,14 @@ def part_lake(lake: Lake, table: str, part: Part) -> Lake:
     return Lake(_scratch(lake, table) / part.fingerprint / f"{part.number}-of-{part.of}")
 
 
-def forget(lake: Lake, table: str) -> None:
-    """Remove the parts of a table, those of attempts that were interrupted as well."""
-    shutil.rmtree(_scratch(lake, table), ignore_errors=True)
+def forget(lake: Lake, table: str, fingerprints: Collection[str]) -> None:
+    """Remove the parts of partitions that have been made of them, and what an interrupted run left days ago."""
+    scratch = _scratch(lake, table)
+    for folder in scratch.glob("*"):
+        if folder.name in fingerprints or time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
+            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another run is at work on other partitions
+        scratch.rmdir()
 
 
 def _scratch(lake: Lake, table: str) -> Path:
