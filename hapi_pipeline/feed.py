@@ -18,6 +18,7 @@ from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.lake import Lake, write_bytes
 from hapi_pipeline.made import PLACES, made_from
 from hapi_pipeline.registry import Registry
+from hapi_pipeline.release.searched import check_labels
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import Home
 from hapi_pipeline.tables import TABLES
@@ -122,6 +123,7 @@ def build_feed(lake: Lake, registry: Registry, out: Path, state: str | None = No
 
     `state` is `made_from(lake, registry)` where the caller has it already.
     """
+    check_labels(lake, registry)
     document = feed(lake, registry, state or made_from(lake, registry))
     beside = out.with_name(SCHEMA_NAME)
     write_bytes(beside, written(schema()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from hapi_pipeline import __version__
 from hapi_pipeline.engine import duckdb_type, quoted
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.made import PLACES, made_from
-from hapi_pipeline.publication import clearance
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.release.public import PUBLIC, opened, public_sql, public_table
+from hapi_pipeline.release.searched import searched
 from hapi_pipeline.settings import Home, shipped
 from hapi_pipeline.tables import Column, Table
 
@@ -64,15 +64,17 @@ def warehouse_path(home: Home) -> Path:
     return home.releases / PLACES["warehouse"]
 
 
-def build_warehouse(lake: Lake, registry: Registry, out: Path, state: str | None = None) -> Built:
+def build_warehouse(lake: Lake, registry: Registry, home: Home, out: Path, state: str | None = None) -> Built:
     """Write the warehouse of a lake. The same lake gives the same content, in the same order.
 
+    Texts of jobs in which the search for personal data finds something are left out (`release/searched.py`).
     `state` is `made_from(lake, registry)` where the caller has it already.
     """
+    shown = searched(lake, registry, home)
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.parent / f".{out.name}.{uuid.uuid4().hex}.part"
     try:
-        rows = _fill(lake, registry, staged)
+        rows = _fill(lake, shown.clearance, staged)
         simulated = _describe(staged, registry, state or made_from(lake, registry), newest_import(lake))
         with staged.open("rb") as file:
             os.fsync(file.fileno())
@@ -91,10 +93,10 @@ def newest_import(lake: Lake) -> str:
     return imports[-1].imported_at if imports else ""
 
 
-def _fill(lake: Lake, registry: Registry, path: Path) -> int:
+def _fill(lake: Lake, clearance: Mapping[str, str], path: Path) -> int:
     """Create the tables and copy their rows; how many."""
     total = 0
-    with opened(lake, clearance(lake, registry)) as connection:
+    with opened(lake, clearance) as connection:
         connection.execute(f"ATTACH {quoted(path)} AS warehouse ({_FORMAT})")
         connection.begin()  # one transaction is one wait for the disk
         for name in PUBLIC:
@@ -186,7 +188,8 @@ def _about(connection: duckdb.DuckDBPyConnection, registry: Registry, state: str
          f"{as_of}, made by hapi_pipeline {__version__}, state {state[:12]}. "
          "In print cite a release (`hapi release`), which stays as it is."),
         ("how_to_read", "SELECT * FROM example_tables; DuckDB's comments say what every table and column means."),
-        ("what_is_missing", "Texts of jobs that are not cleared for publication, clients, and who graded what."),
+        ("what_is_missing", "Texts of jobs that are not cleared for publication or hold personal data, clients, "
+         "and who graded what."),
     ]  # fmt: skip
     connection.execute(f'CREATE TABLE "{ABOUT}" (item VARCHAR NOT NULL, value VARCHAR NOT NULL)')
     connection.executemany(f'INSERT INTO "{ABOUT}" VALUES (?, ?)', rows)  # noqa: S608

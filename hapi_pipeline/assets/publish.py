@@ -121,7 +121,7 @@ def _report(hapi: HapiHome, goal: Path, state: str) -> Published:
 def _warehouse(hapi: HapiHome, goal: Path, state: str) -> Published:
     from hapi_pipeline.warehouse import build_warehouse
 
-    done = build_warehouse(hapi.lake, hapi.registry, goal, state)
+    done = build_warehouse(hapi.lake, hapi.registry, hapi.home, goal, state)
     return Published(done.path, done.rows, done.simulated)
 
 

@@ -11,8 +11,10 @@ from hapi_pipeline.commands.arguments import Add, count
 from hapi_pipeline.settings import Home, UserError
 
 if TYPE_CHECKING:
+    from hapi_pipeline.lake import Lake
     from hapi_pipeline.plots.views import Chosen
     from hapi_pipeline.registry import Registry
+    from hapi_pipeline.release.searched import Searched
 
 VIEWS = ("leaderboard", "lift", "funnel", "categories", "economics", "agreement", "turns", "comparisons")
 """The views of `hapi_pipeline.plots.views`, which is imported only when one of them is shown."""
@@ -108,13 +110,15 @@ def warehouse(arguments: argparse.Namespace, home: Home) -> int:
 
     registry = _registry(home)
     out = _writable(arguments.out) if arguments.out else warehouse_path(home)
-    done = build_warehouse(Lake(home.lake), registry, out)
+    lake = Lake(home.lake)
+    held = search_first(lake, registry, home)
+    done = build_warehouse(lake, registry, home, out)
     print(
         f"Wrote {out}: {done.tables} tables with {done.rows:,} rows and {done.examples} example views, "
         f"{done.bytes / 1e6:,.1f} MB{_simulated(done.simulated)}.\n"
         "Open it with DuckDB 1.4 or newer; start with the view example_tables."
     )
-    return 0
+    return said(held)
 
 
 def feed(arguments: argparse.Namespace, home: Home) -> int:
@@ -133,16 +137,36 @@ def feed(arguments: argparse.Namespace, home: Home) -> int:
 
 
 def published(home: Home) -> int:
-    """Bring all that is published up to date and say where the report is; 1 where some of it could not be made."""
+    """Bring all that is published up to date and say where the report is; 1 where some of it could not be made, or jobs
+    are held back."""
+    from hapi_pipeline.lake import Lake
     from hapi_pipeline.operations import RunFailedError, publish
+    from hapi_pipeline.registry import Registry
 
     try:
+        held = search_first(Lake(home.lake), Registry.of(home), home)
         report = publish(home)
-    except RunFailedError as error:
+    except (RunFailedError, UserError) as error:
         print(f"hapi: the results are up to date, but not all could be published: {error}", file=sys.stderr)
         return 1
     print(f"Report: {report}")
-    return 0
+    return said(held)
+
+
+def search_first(lake: Lake, registry: Registry, home: Home) -> Searched:
+    """Search for personal data what is about to be shown, and say how far it is; what follows does not search again."""
+    from hapi_pipeline.progress import Progress
+    from hapi_pipeline.release.searched import searched
+
+    with Progress("Files searched for personal data:") as progress:
+        return searched(lake, registry, home, progress.show)
+
+
+def said(held: Searched) -> int:
+    """Say last what is held back; the exit code."""
+    if held.said:
+        print(held.said)
+    return 1 if held.held else 0
 
 
 def _simulated(simulated: bool) -> str:

@@ -18,6 +18,7 @@ def add_to(add: Add) -> None:
 
 def report(arguments: argparse.Namespace, home: Home) -> int:
     """Build the site; say where it is."""
+    from hapi_pipeline.commands.publish import said, search_first
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.registry import Registry
     from hapi_pipeline.report import build_report
@@ -25,10 +26,12 @@ def report(arguments: argparse.Namespace, home: Home) -> int:
     if not home.exists():
         raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
     out = arguments.out.expanduser().absolute() if arguments.out else home.releases / "report"
-    first = build_report(Lake(home.lake), Registry.of(home), home, out)
+    lake, registry = Lake(home.lake), Registry.of(home)
+    held = search_first(lake, registry, home)
+    first = build_report(lake, registry, home, out)
     print(f"The report: {first}")
     if arguments.open:
         import webbrowser
 
         webbrowser.open(first.as_uri())
-    return 0
+    return said(held)

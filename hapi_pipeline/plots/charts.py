@@ -353,9 +353,10 @@ def _heat(canvas: Canvas, cell: Cell, x: float, y: float, wide: float, tall: flo
         canvas.rect(x + 1, y + 1, wide - 2, tall - 2, f"hp-h{depth}", 3)
     kind = f"hp-t{depth}" if cell.value is not None else "hp-muted"
     middle, below = x + wide / 2, fit(cell.below, wide - 4, 10) if cell.below else ""
-    canvas.text(
-        middle, y + (tall / 2 - 1 if below else tall / 2 + 4), fit(cell.text, wide - 4, 12), kind, anchor="middle"
-    )
+    # a number is written smaller before a part of it is left out
+    size = next((size for size in (12, 11, 10, 9) if text_width(cell.text, size) <= wide - 2), 8)
+    words = fit(cell.text, wide - 2, size)
+    canvas.text(middle, y + (tall / 2 - 1 if below else tall / 2 + 4), words, kind, size=size, anchor="middle")
     if below:
         canvas.text(middle, y + tall / 2 + 12, below, kind, size=10, anchor="middle")
 
@@ -449,7 +450,9 @@ def zones_chart(frame: Frame, rows: Sequence[Zones], mean_value: float | None = 
         _zones(canvas, scale, areas, y)
     if mean_value is not None:
         canvas.line(scale(mean_value), top - 4, scale(mean_value), top + tall * len(shown), "hp-axis", 1.5, "4 3")
-        canvas.text(scale(mean_value), top - 8, f"mean job {usd(mean_value)}", "hp-muted", size=11, anchor="middle")
+        words = f"mean job {usd(mean_value)}"
+        middle = max(scale(mean_value), MARGIN + text_width(words, 11) / 2)
+        canvas.text(middle, top - 8, words, "hp-muted", size=11, anchor="middle")
     canvas.y = top + tall * len(shown) + 22
     canvas.y += 14
     canvas.text(scale.start, canvas.y - 8, "Value of a completed job to the client", "hp-muted", size=11)

@@ -96,15 +96,24 @@ def fit(text: object, room: float, size: float, *, bold: bool = False) -> str:
 
 
 def wrap(text: object, room: float, size: float, *, bold: bool = False) -> list[str]:
-    """A text in lines of at most `room` pixels, broken at spaces."""
+    """A text in lines of at most `room` pixels, broken at spaces, and within words that are wider than a line."""
     lines: list[str] = []
-    for word in clean(text).split():
+    for word in (part for whole in clean(text).split() for part in _parts(whole, room, size, bold=bold)):
         joined = f"{lines[-1]} {word}" if lines else word
         if lines and text_width(joined, size, bold=bold) <= room:
             lines[-1] = joined
         else:
-            lines.append(fit(word, room, size, bold=bold))
+            lines.append(word)
     return lines
+
+
+def _parts(word: str, room: float, size: float, *, bold: bool) -> Iterator[str]:
+    """A word in pieces that are no wider than `room` pixels, of at least one character each."""
+    while text_width(word, size, bold=bold) > room and len(word) > 1:
+        most = next((n for n in range(2, len(word)) if text_width(word[:n], size, bold=bold) > room), len(word)) - 1
+        yield word[:most]
+        word = word[most:]
+    yield word
 
 
 # ---- scales
@@ -268,7 +277,8 @@ class Canvas:
         """What marks mean: (shape, colour, label), in as many lines as they need."""
         x = float(MARGIN)
         for shape, colour, label in entries:
-            wide = 18 + text_width(clean(label), 12) + 18
+            label = fit(label, self.room - 18, 12)
+            wide = 18 + text_width(label, 12) + 18
             if x > MARGIN and x + wide > self.frame.width - MARGIN:
                 x, self.y = MARGIN, self.y + 18
             if shape in ("area", "faint"):

@@ -22,6 +22,7 @@ from hapi_pipeline.publication import clearance
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.release import card, changes, citation, croissant, every_eval_ever, gate, public, writing
 from hapi_pipeline.release.facts import Facts, TableFiles, newest_fact
+from hapi_pipeline.release.memory import Memory
 from hapi_pipeline.release.own_tables import CLEARANCE, DELIVERABLES
 from hapi_pipeline.settings import Home, UserError
 from hapi_pipeline.tables import Table
@@ -213,8 +214,10 @@ class _Source:
             self.rows: dict[str, pa.Table] = {name: public.rows(connection, name) for name in public.PUBLIC}
             self.rows["clearance"] = self._clearance_rows(connection)
         self.simulated = any(_any_simulated(rows) for rows in self.rows.values())
-        publish = registry.benchmark.publish
-        if not publish.licence and self._real():
+
+    def check_licence(self) -> None:
+        """Raise UserError where real data would leave without a licence."""
+        if not self.registry.benchmark.publish.licence and self._real():
             raise UserError(
                 "This release would hold real data, and no licence is stated; write the SPDX identifier of the one you "
                 "choose, e.g. CC-BY-4.0, under `publish.licence` in benchmark.yaml."
@@ -277,6 +280,7 @@ class _Builder:
         self._look_at_texts(deliverables)
         if self.found:
             raise GateClosedError(self.found)
+        self.source.check_licence()  # after the search: what it finds is worth knowing before a licence is chosen
         tables = self._tables(deliverables)
         for done, (table, rows) in enumerate(tables, start=1):
             self.say("Tables", done, len(tables))
@@ -351,11 +355,12 @@ class _Builder:
             if name and not problem:
                 files.append(self._file(entry, self.staged / name))
         cleared = self.source.registry.cleared_findings
-        for looked in gate.in_files(files, cleared, lambda done, of: self.say("Deliverables", done, of)):
-            self.found += looked.found
-            if looked.unread:
-                looked.file.path.unlink()
-                fate[looked.file.sha256] = None, looked.unread
+        with Memory(self.source.home) as memory:
+            for looked in gate.in_files(files, cleared, lambda done, of: self.say("Deliverables", done, of), memory):
+                self.found += looked.found
+                if looked.unread:
+                    looked.file.path.unlink()
+                    fate[looked.file.sha256] = None, looked.unread
         return fate
 
     def _file(self, entry: Mapping[str, Any], path: Path) -> gate.File:
@@ -368,11 +373,11 @@ class _Builder:
         suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", called)
         name = f"deliverables{self.suffix}/{sha256[:2]}/{sha256}{suffix[0].lower() if suffix else ''}"
         try:
-            data = _read_unfollowed(path)
+            data = gate.read_unfollowed(path)
         except OSError as error:
             return None, f"it cannot be opened ({error.strerror})"
         if hashlib.sha256(data).hexdigest() != sha256:
-            return None, "it is not the file that was handed in"
+            return None, gate.OTHER_FILE
         (self.staged / name).parent.mkdir(parents=True, exist_ok=True)
         (self.staged / name).write_bytes(data)
         return name, None
@@ -471,11 +476,6 @@ def attempt_folder(home: Home, attempt: Mapping[str, Any]) -> Path:
     """Where the ledger keeps an attempt."""
     prefix = digest("job", attempt["job_id"], length=12)
     return home.attempts / slug(attempt["model"]) / slug(attempt["round"]) / f"{prefix}-{attempt['attempt_id']}"
-
-
-def _read_unfollowed(path: Path) -> bytes:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-        return file.read()
 
 
 def _write_changes(path: Path, rows: Sequence[Sequence[str]]) -> None:

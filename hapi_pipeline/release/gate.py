@@ -8,11 +8,16 @@ left out, and listed with the reason, unless it is cleared there in the same way
 from __future__ import annotations
 
 import bisect
+import errno
 import hashlib
 import json
+import os
+import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +28,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hapi_pipeline.curation.pii import Finding
+    from hapi_pipeline.release.memory import Memory
 
 _AT_ONCE = 2  # files that are read at a time; each by a process of its own
 _SHOWN = 80  # characters of a name
+OTHER_FILE = "it is not the file that was handed in"
 Say = Callable[[int, int], None]
 """Told how many of how many files are done."""
 
@@ -49,6 +56,7 @@ class File:
     name: str
     path: Path
     sha256: str
+    copied: bool = True  # whether its content was held against the SHA-256, where nobody changes it
 
 
 # ---- texts
@@ -76,7 +84,7 @@ class Texts:
     def _add_column(self, table: Table, rows: pa.Table, name: str, keys: Sequence[str]) -> None:
         values = rows.column(name).to_pylist()
         for at, value in enumerate(values):
-            text = _text_of(name, value)
+            text = text_of(name, value)
             if not text:
                 continue
             self.counts[text] = self.counts.get(text, 0) + 1
@@ -88,7 +96,8 @@ class Texts:
                 )
 
 
-def _text_of(column: str, value: Any) -> str:
+def text_of(column: str, value: Any) -> str:
+    """What is to be searched of a table's cell; of what was handed in the names, for the files are read themselves."""
     from hapi_pipeline.agents.documents.passages import named
 
     if column == "path":
@@ -107,12 +116,17 @@ def in_texts(texts: Texts, cleared: Mapping[str, str]) -> list[Found]:
     for text, findings in zip(every, scan_texts(every), strict=True):
         if not findings:
             continue
-        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        sha256 = text_sha256(text)
         where, place = texts.places[text]
         more = f", and {texts.counts[text] - 1:,} more with the same text" if texts.counts[text] > 1 else ""
         if sha256 not in cleared:
             found += [_found(f, where, f"{place}{more}", sha256) for f in _of_each_kind(findings)]
     return found
+
+
+def text_sha256(text: str) -> str:
+    """What a text of a table is known by where somebody clears it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _of_each_kind(findings: Iterable[Finding]) -> list[Finding]:
@@ -139,28 +153,68 @@ class Looked:
     file: File
     found: tuple[Found, ...] = ()
     unread: str = ""
+    lasting: bool = field(default=True, compare=False)  # whether it would come again
 
 
-def in_files(files: Sequence[File], cleared: Mapping[str, str], say: Say = lambda done, of: None) -> Iterator[Looked]:
-    """Look at every file, in their order. What is in `cleared` is taken as it is."""
+def in_files(
+    files: Sequence[File],
+    cleared: Mapping[str, str],
+    say: Say = lambda done, of: None,
+    memory: Memory | None = None,
+) -> Iterator[Looked]:
+    """Look at every file, in their order. What is in `cleared` is taken as it is; what `memory` knows is not read."""
+
+    def look(file: File) -> Looked:
+        if file.sha256 in cleared:
+            return Looked(file)
+        return (memory.of(file) if memory else None) or _look(file)
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for done, looked in enumerate(pool.map(lambda f: _look(f, cleared), files), start=1):
+        for done, looked in enumerate(pool.map(look, files), start=1):
+            if memory and looked.lasting and looked.file.sha256 not in cleared:
+                memory.keep(looked)
             say(done, len(files))
             yield looked
 
 
-def _look(file: File, cleared: Mapping[str, str]) -> Looked:
-    from hapi_pipeline.agents.documents import UnreadableError, every_text
+def _look(file: File) -> Looked:
+    from hapi_pipeline.agents import documents
 
-    if file.sha256 in cleared:
-        return Looked(file)
     try:
-        held = every_text(file.path, file.name)
-    except UnreadableError as error:
-        return Looked(file, unread=str(error))
+        with _as_handed_in(file) as path:
+            if path is None:
+                return Looked(file, unread=OTHER_FILE, lasting=False)
+            held = documents.every_text(path, file.name)
+    except documents.UnreadableError as error:
+        # what took too long on a busy machine may be read another time
+        return Looked(file, unread=str(error), lasting=str(error) != documents._EXHAUSTED)
     except OSError as error:
-        return Looked(file, unread=f"it cannot be opened ({error.strerror})")
+        return Looked(file, unread=f"it cannot be opened ({error.strerror})", lasting=False)
     return Looked(file, tuple(_in_passages(file, held)))
+
+
+@contextmanager
+def _as_handed_in(file: File) -> Iterator[Path | None]:
+    """Where the very content can be read that the SHA-256 is of; None where it is not there any more."""
+    if file.copied:
+        yield file.path
+        return
+    data = read_unfollowed(file.path)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        yield None
+        return
+    with tempfile.NamedTemporaryFile() as copy:  # what lies in the ledger could be another file a moment later
+        copy.write(data)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def read_unfollowed(path: Path) -> bytes:
+    """The content of a file that is no link and no pipe. Raises OSError."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
 
 
 def _in_passages(file: File, held: Sequence[tuple[tuple[str, ...], str, list[tuple[int, str]]]]) -> Iterator[Found]:

@@ -327,11 +327,14 @@ class Files:
     """Copies deliverables into the site, each content once, under names that nothing runs.
 
     What stands in the table of attempts decides: a file that is no longer what was handed in, or lies elsewhere, is
-    named and not offered. `earlier` is the site as it was built before, whose copies are taken over.
+    named and not offered. `earlier` is the site as it was built before, whose copies are taken over; `unread` says by
+    SHA-256 which files cannot be searched for personal data, and are not offered either.
     """
 
-    def __init__(self, attempts: Path, site: Path, earlier: Path | None = None):
-        self.attempts, self.site, self.earlier = attempts, site, earlier
+    def __init__(
+        self, attempts: Path, site: Path, earlier: Path | None = None, unread: Mapping[str, str] | None = None
+    ):
+        self.attempts, self.site, self.earlier, self.unread = attempts, site, earlier, unread or {}
         self.copied = self.bytes = 0
 
     def of(self, model: str, round_: str, job_id: str, attempt: str, deliverables: str | None) -> list[Download]:
@@ -354,6 +357,8 @@ class Files:
         if size > MOST_BYTES:
             return Download(shown, size, note="too large to be offered here")
         sha = str(one.get("sha256") or "")
+        if sha in self.unread:
+            return Download(shown, size, note=f"not searched for personal data, so not offered: {self.unread[sha]}")
         place = Path("files") / sha[:2] / sha[:16] / name
         if len(sha) != 64 or not sha.isalnum() or not self._there(place, size):
             source = _inside(folder, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hapi_pipeline.lake import Lake
     from hapi_pipeline.registry import Registry
+    from hapi_pipeline.release.searched import Searched
     from hapi_pipeline.settings import Home
 
 MARKER = "hapi-report.txt"
@@ -71,11 +72,11 @@ class File:
 
 def build(lake: Lake, registry: Registry, home: Home, out: Path) -> Path:
     """See `hapi_pipeline.report.build_report`."""
-    from hapi_pipeline.publication import clearance
+    from hapi_pipeline.release.searched import searched
 
-    cleared = clearance(lake, registry)
-    with _replacing(out) as (folder, earlier), opened(lake, registry, home, cleared) as sources:
-        _Site(sources, cleared, folder, earlier).write()
+    shown = searched(lake, registry, home)
+    with _replacing(out) as (folder, earlier), opened(lake, registry, home, shown.clearance) as sources:
+        _Site(sources, shown, folder, earlier).write()
     return out / "index.html"
 
 
@@ -127,11 +128,11 @@ def _runs(process: int) -> bool:
 class _Site:
     """One build."""
 
-    def __init__(self, sources: Sources, clearance: Mapping[str, str], folder: Path, earlier: Path | None):
-        self.sources, self.clearance, self.folder = sources, clearance, folder
+    def __init__(self, sources: Sources, shown: Searched, folder: Path, earlier: Path | None):
+        self.sources, self.clearance, self.folder = sources, shown.clearance, folder
         self.state = made_from(sources.lake, sources.registry)
         self.about = _about(sources, self.state)
-        self.files = job_pages.Files(sources.home.attempts, folder, earlier)
+        self.files = job_pages.Files(sources.home.attempts, folder, earlier, shown.unread)
         self.offered: list[File] = []
 
     def write(self) -> None:

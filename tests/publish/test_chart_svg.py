@@ -172,7 +172,9 @@ def test_many_models_each_have_their_row(count: int) -> None:
 def test_text_is_cut_to_its_room(text: str, room: float, size: float) -> None:
     cut = fit(text, room, size)
     assert text_width(cut, size) <= room or cut == "…"
-    assert all(text_width(line, size) <= room or line == "…" for line in wrap(text, room, size))
+    lines = wrap(text, room, size)
+    assert all(text_width(line, size) <= room or len(line) == 1 for line in lines)
+    assert "".join("".join(lines).split()) == "".join(clean(text).split())
 
 
 @given(TEXTS)

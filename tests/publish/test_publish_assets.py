@@ -10,14 +10,17 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from hapi_pipeline import operations, report
+from hapi_pipeline import made, operations, report
 from hapi_pipeline.assets.publish import GROUP, KEPT_UP_TO_DATE, publish_assets
+from hapi_pipeline.cli import main
 from hapi_pipeline.commands import publish as command
 from hapi_pipeline.definitions import PUBLISH, defs
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.made import PLACES, is_current, made_from, noted
 from hapi_pipeline.registry import Registry
+from hapi_pipeline.release.memory import code_of
 from hapi_pipeline.settings import Home
+from tests import scenario
 
 SPECS = {spec.key.path[-1]: spec for spec in defs.resolve_all_asset_specs()}
 
@@ -106,36 +109,77 @@ def test_where_one_fails_the_others_are_made(
     assert (published_home.releases / PLACES["warehouse"]).exists()
 
 
-def test_what_is_published_depends_on_what_it_shows(published_home: Home) -> None:
+def test_what_is_published_depends_on_what_it_shows(published_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(published_home.lake)
     first = made_from(lake, Registry.of(published_home))
     assert made_from(lake, Registry.of(published_home)) == first
     settings = published_home.registry / "benchmark.yaml"
     text = settings.read_text("utf-8")
     settings.write_text(text.replace("hold_back_months: 0", "hold_back_months: 1"), "utf-8")
-    second = made_from(lake, Registry.of(published_home))
-    assert second != first
+    seen = [first, made_from(lake, Registry.of(published_home))]
+    settings.write_text(text.replace("  authors: []", "  authors: [Ann]"), "utf-8")
+    seen.append(made_from(lake, Registry.of(published_home)))
+    (published_home.registry / "cleared_findings.txt").write_text(f"{'0' * 64} ann: invented\n", "utf-8")
+    seen.append(made_from(lake, Registry.of(published_home)))
     change(published_home)
-    assert made_from(lake, Registry.of(published_home)) not in (first, second)
+    seen.append(made_from(lake, Registry.of(published_home)))
+    rejected = lake.read("rejected_jobs", scenario.SCOPE)
+    lake.write("rejected_jobs", rejected.slice(1), scenario.SCOPE)  # a table that stays, but the report counts its rows
+    seen.append(made_from(lake, Registry.of(published_home)))
+    for name in ("_code", "search_version"):
+        monkeypatch.setattr(made, name, lambda: "another version")
+        seen.append(made_from(lake, Registry.of(published_home)))
+    assert len(set(seen)) == len(seen) == 8
+
+
+def test_a_change_in_a_template_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    page = tmp_path / "templates" / "page.html"
+    page.write_text("<p>", "utf-8")
+    before = code_of(tmp_path)
+    page.write_text("<b>", "utf-8")
+    after = code_of(tmp_path)
+    page.rename(page.with_name("other.html"))
+    assert len({before, after, code_of(tmp_path)}) == 3
+    assert (Path(report.__file__).parent / "templates" / "page.html").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_refresh_with_nothing_to_do_publishes_what_is_missing_or_old(
+    published_home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operations, "known_cohorts", lambda _: ["2026-03"])
+    monkeypatch.setattr(operations, "pending_cohorts", lambda _: [])
+    refresh = ["--home", str(published_home.root), "refresh"]
+    page = published_home.releases / "report" / "index.html"
+    for words in (["--no-publish"], ["--dry-run"]):
+        assert main([*refresh, *words]) == 0
+        assert not page.exists()
+    capsys.readouterr()
+    assert main(refresh) == 0
+    assert capsys.readouterr().out == f"Nothing has changed since the last refresh.\nReport: {page}\n"
+    made_at = page.stat().st_mtime_ns
+    assert main(refresh) == 0
+    assert (page.stat().st_mtime_ns, runs(published_home)) == (made_at, 1)
 
 
 def test_a_note_is_of_what_stands_there(tmp_path: Path) -> None:
-    made = tmp_path / "thing"
-    noted(made, "a state")
-    assert not is_current(made, "a state")  # it is not there
-    made.write_text("")
-    assert is_current(made, "a state")
-    assert not is_current(made, "another state")
+    thing = tmp_path / "thing"
+    noted(thing, "a state")
+    assert not is_current(thing, "a state")  # it is not there
+    thing.write_text("")
+    assert is_current(thing, "a state")
+    assert not is_current(thing, "another state")
     (tmp_path / ".thing.made_from").write_text("{broken")
-    assert not is_current(made, "a state")
+    assert not is_current(thing, "a state")
 
 
 def test_the_group_is_whole_and_a_release_is_made_on_request_only() -> None:
     group = {name for name, spec in SPECS.items() if spec.group_name == GROUP}
     assert group == {*KEPT_UP_TO_DATE, "dataset_release"}
     job = defs.resolve_job_def(PUBLISH)
-    made = {key.path[-1] for key in job.asset_layer.selected_asset_keys}
-    assert made == set(KEPT_UP_TO_DATE)
+    kept = {key.path[-1] for key in job.asset_layer.selected_asset_keys}
+    assert kept == set(KEPT_UP_TO_DATE)
     for name in group:
         assert SPECS[name].description
         assert SPECS[name].kinds

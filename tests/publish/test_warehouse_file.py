@@ -24,7 +24,7 @@ from hapi_pipeline.warehouse import EXAMPLES, Built, build_warehouse, column_com
 @pytest.fixture(scope="module")
 def built(made_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Built:
     out = tmp_path_factory.mktemp("warehouse") / "hapi.duckdb"
-    return build_warehouse(Lake(made_home.lake), Registry.of(made_home), out)
+    return build_warehouse(Lake(made_home.lake), Registry.of(made_home), made_home, out)
 
 
 def asked(path: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -82,7 +82,9 @@ def test_texts_of_cleared_jobs_are_in_it(published_home: Home, tmp_path: Path) -
     text = path.read_text("utf-8")
     assert "\n  jobs: simulated" in text
     path.write_text(text.replace("\n  jobs: simulated", "\n  jobs: all"), "utf-8")
-    done = build_warehouse(Lake(published_home.lake), Registry.of(published_home), tmp_path / "w.duckdb")
+    done = build_warehouse(
+        Lake(published_home.lake), Registry.of(published_home), published_home, tmp_path / "w.duckdb"
+    )
     lake = Lake(published_home.lake)
     assert asked(done.path, "SELECT job_id, description FROM benchmark_jobs ORDER BY job_id") == _rows(
         lake, "SELECT job_id, description FROM benchmark_jobs ORDER BY job_id"
@@ -136,7 +138,7 @@ def test_simulated_data_says_so(published_home: Home, tmp_path: Path) -> None:
 
     flagged = [True] + [False] * (board.num_rows - 1)
     lake.write("leaderboard", board.set_column(at, board.schema.field(at), pa.array(flagged)), {})
-    done = build_warehouse(lake, Registry.of(published_home), tmp_path / "w.duckdb")
+    done = build_warehouse(lake, Registry.of(published_home), published_home, tmp_path / "w.duckdb")
     assert done.simulated
     about = dict(asked(done.path, "FROM about"))
     assert about["simulated"] == "yes"
@@ -156,7 +158,7 @@ def everything(path: Path) -> list[Any]:
 def test_the_same_lake_gives_the_same_content(built: Built, made_home: Home, tmp_path: Path) -> None:
     shutil.copytree(made_home.root, tmp_path / "elsewhere")
     home = Home(tmp_path / "elsewhere")
-    again = build_warehouse(Lake(home.lake), Registry.of(home), tmp_path / "again.duckdb")
+    again = build_warehouse(Lake(home.lake), Registry.of(home), home, tmp_path / "again.duckdb")
     assert everything(again.path) == everything(built.path)
 
 
@@ -171,7 +173,7 @@ def test_a_build_that_fails_leaves_the_old_one(
 
     monkeypatch.setattr(warehouse, "_describe", fail)
     with pytest.raises(RuntimeError, match="killed"):
-        build_warehouse(Lake(made_home.lake), Registry.of(made_home), out)
+        build_warehouse(Lake(made_home.lake), Registry.of(made_home), made_home, out)
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["hapi.duckdb"]
 
@@ -181,7 +183,7 @@ def test_a_reader_keeps_the_file_it_has_opened(built: Built, made_home: Home, tm
     shutil.copyfile(built.path, out)
     with duckdb.connect(str(out), read_only=True) as reader:
         count = reader.execute("SELECT count(*) FROM verdicts").fetchall()
-        build_warehouse(Lake(made_home.lake), Registry.of(made_home), out)
+        build_warehouse(Lake(made_home.lake), Registry.of(made_home), made_home, out)
         assert reader.execute("SELECT count(*) FROM verdicts").fetchall() == count
 
 

@@ -100,6 +100,16 @@ def as_released(released: tuple[World, Release]) -> World:
 
 
 @pytest.fixture
+def released_here(tmp_path: Path, benchmark: Benchmark, as_released: World) -> World:
+    """A home of one's own with that release."""
+    shutil.copytree(as_released.home.root, tmp_path / "released")
+    home = Home(tmp_path / "released")
+    world = World(home, benchmark)
+    shutil.copyfile(as_released.home.registry / "benchmark.yaml", home.registry / "benchmark.yaml")
+    return world
+
+
+@pytest.fixture
 def new_world(tmp_path: Path, benchmark: Benchmark, made_world: Path) -> Callable[[str], World]:
     """Makes homes with the same tables, in folders of their own."""
 

@@ -66,8 +66,8 @@ def run_cli(world: World, *arguments: str, **environment: str) -> subprocess.Com
     )  # fmt: skip
 
 
-def test_what_a_release_holds_is_what_its_sums_say(here: World) -> None:
-    made = here.release("1.0")
+def test_what_a_release_holds_is_what_its_sums_say(released_here: World) -> None:
+    (made,) = releases(released_here.home.releases)
     assert writing.problems(made.path) == []
     lines = (made.path / "SHA256SUMS").read_text().splitlines()
     assert len(lines) == len(bytes_of(made.path)) - 1
@@ -104,8 +104,9 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted_in_csv_only(here: World) 
 # ---- versions
 
 
-def test_a_version_is_never_made_twice(here: World) -> None:
-    made = here.release("1.0")
+def test_a_version_is_never_made_twice(released_here: World) -> None:
+    here = released_here
+    (made,) = releases(here.home.releases)
     before = bytes_of(made.path)
     with pytest.raises(UserError, match="never changed"):
         here.release("1.0")
@@ -195,8 +196,9 @@ def named(release: Release) -> dict[tuple[str, str, str], dict[str, str]]:
     return found
 
 
-def test_one_verdict_changes_exactly_the_rows_that_are_named(here: World) -> None:
-    before = here.release("1")
+def test_one_verdict_changes_exactly_the_rows_that_are_named(released_here: World) -> None:
+    here = released_here
+    (before,) = releases(here.home.releases)
     here.verdicts(CHANGED_MIND)
     after = here.release("2")
     changes = named(after)
@@ -257,8 +259,9 @@ def test_reasons_of_jobs_and_rubrics(here: World) -> None:
     assert {c["reason"] for (t, _, k), c in changes.items() if t == "rubrics" and "good-2" in k} == {"rubric edited"}
 
 
-def test_new_and_withdrawn_jobs_are_named(here: World) -> None:
-    before = here.release("1")
+def test_new_and_withdrawn_jobs_are_named(released_here: World) -> None:
+    here = released_here
+    (before,) = releases(here.home.releases)
     jobs = here.lake.read("benchmark_jobs", scenario.SCOPE).to_pylist()
     kept = [row for row in jobs if row["job_id"] != "good-4"]
     here.lake.write("benchmark_jobs", scenario.table_of("benchmark_jobs", kept), scenario.SCOPE)

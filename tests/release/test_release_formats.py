@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ SCHEMAS = Path(__file__).parent / "schemas"
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")
 def test_mlcroissant_loads_every_record_set(made: Release) -> None:
     mlc = pytest.importorskip("mlcroissant", reason="needs the package mlcroissant")
+    from absl import logging as absl_logging
+
+    # its handler took the stream that pytest captures, and closes it once somebody configures logging anew
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
     dataset = mlc.Dataset(jsonld=str(made.path / "croissant.json"))  # raises where it does not validate
     assert dataset.metadata.issues.errors == set()
     assert dataset.metadata.issues.warnings == set()

@@ -223,7 +223,7 @@ def site(report_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a second one in this process would not start before this has ended
 def browser() -> Iterator[Any]:
     library = pytest.importorskip("playwright.sync_api", reason="needs the dev extra (playwright)")
     chromium = shutil.which("chromium")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import pytest
 from hapi_pipeline.cli import main
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
+from hapi_pipeline.release.build import attempt_folder
 from hapi_pipeline.report import build_report
 from hapi_pipeline.report import site as building
+from hapi_pipeline.report.jobs import Files
 from hapi_pipeline.settings import Home, UserError, shipped
 from tests.report.conftest import EVIL_ID, WITHHELD, build_home
 
@@ -76,7 +79,7 @@ def test_jobs_that_are_not_cleared_have_no_page_and_no_words_anywhere(tmp_path: 
     for path, text in pages.items():
         for private in (WITHHELD, "Sort list 3", "zqlacking", "client 3", "annzq", "is sorted by name"):
             assert private not in text, (path, private)
-    assert "0 of 10 jobs are cleared" in pages[site / "jobs.html"]
+    assert "0 of 10 jobs are shown" in pages[site / "jobs.html"]
     assert "Simulated data" not in pages[site / "index.html"]
     assert 'hp-watermark"' not in pages[site / "index.html"]
 
@@ -110,18 +113,26 @@ def test_deliverables_are_offered_under_names_that_nothing_runs(site: Path) -> N
     assert "not here any more as it was handed in" in evil.read_text("utf-8")
 
 
-def test_a_file_that_is_not_what_was_handed_in_is_not_offered(tmp_path: Path) -> None:
-    home = build_home(tmp_path / "home", 6, models=("Alpha",))
-    handed_in = sorted(home.attempts.rglob("list.csv"))
-    (tmp_path / "secret").write_bytes(handed_in[0].read_bytes())
-    for number, path in enumerate(handed_in):
-        path.unlink()
-        if number % 2:
-            path.write_text("other words")
-        else:
-            path.symlink_to(tmp_path / "secret")
-    site = built(home, tmp_path / "report")
-    assert not list((site / "files").rglob("list.csv"))
+def test_a_file_that_is_not_what_was_handed_in_is_not_offered(report_home: Home, tmp_path: Path) -> None:
+    row = next(r for r in Lake(report_home.lake).read("attempts").to_pylist() if "list.csv" in r["deliverables"])
+    keys = (row["model"], row["round"], row["job_id"], row["attempt_id"], row["deliverables"])
+    shutil.copytree(attempt_folder(report_home, row), attempt_folder(Home(tmp_path), row))
+    (handed_in,) = tmp_path.rglob("list.csv")
+
+    def offered(unread: dict[str, str] | None = None) -> str:
+        (one,) = Files(tmp_path / "attempts", tmp_path / "site", None, unread).of(*keys)
+        shutil.rmtree(tmp_path / "site", ignore_errors=True)
+        return one.href or one.note
+
+    sha256 = json.loads(row["deliverables"])[0]["sha256"]
+    assert offered().endswith("/list.csv")
+    assert offered({sha256: "it is locked"}) == "not searched for personal data, so not offered: it is locked"
+    handed_in.rename(tmp_path / "secret")
+    handed_in.symlink_to(tmp_path / "secret")
+    assert offered() == "not here any more as it was handed in"
+    handed_in.unlink()
+    handed_in.write_text("other words")
+    assert offered() == "not here any more as it was handed in"
 
 
 def test_the_command_says_where_the_report_is(

@@ -46,6 +46,11 @@ _LIGHTNESS = """
   return found.filter(([, ratio, least]) => ratio < least).map(([what, ratio]) => `${what}: ${ratio.toFixed(2)}`);
 }
 """
+_CUT_OFF = """
+[...document.querySelectorAll("main .scroll, main pre, main .plot svg")]
+  .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .map((e) => e.outerHTML.slice(0, 80))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,7 @@ def test_every_page_is_whole_quiet_and_open_to_everybody(site: Path, watched: An
         page.goto((site / name).as_uri())
         page.evaluate("for (const d of document.querySelectorAll('details.tab, details.model')) d.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than the screen"
+        assert page.evaluate(_CUT_OFF) == [], f"{name}: what is wider than the screen cannot be scrolled to"
         assert page.title() != "ran"
         assert page.locator("h1").count() == 1
         wanted = looked_for(name, width, scheme)
