@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,18 @@ from playwright.sync_api import Page, sync_playwright
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.operations import busy_with
 from hapi_pipeline.settings import Home, project_root
+from hapi_pipeline.simulate.provider import simulated_provider
 
 WIDTH, HEIGHT = 1400, 900
 NEWCOMER = """
 - name: Newcomer
   litellm: hosted_vllm/sim-gpt-5
-  api_base: simulated
+  api_base: ADDRESS
   prices: [{from: "2020-01-01", input: 1.0, output: 4.0}]
-  pool: {name: newcomer, concurrency: 1}
+  pool: {name: newcomer, concurrency: 8}
 """
+LATENCY_MS = 1500
+"""What the newcomer takes to answer, so that its backfill is under way long enough to be looked at."""
 SPOILT = "2026-09"
 _COLOURS, _MOST_BYTES = 128, 250_000
 
@@ -54,10 +57,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hapi-tour-", ignore_cleanup_errors=True) as folder:
         home = Home(Path(folder) / "home")
         shutil.copytree(arguments.home, home.root)
-        if "backfill" in arguments.only:
-            with (home.registry / "models.yaml").open("a") as models:
-                models.write(NEWCOMER.lstrip("\n"))
-        with served(home, arguments.port) as address, sync_playwright() as play:
+        with ExitStack() as until_done, sync_playwright() as play:
+            if "backfill" in arguments.only:
+                slow = until_done.enter_context(simulated_provider(home.root / "simulator", LATENCY_MS))
+                with (home.registry / "models.yaml").open("a") as models:
+                    models.write(NEWCOMER.lstrip("\n").replace("ADDRESS", slow))
+            address = until_done.enter_context(served(home, arguments.port))
             browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             for name in arguments.only:

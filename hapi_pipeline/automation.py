@@ -324,6 +324,8 @@ def _report(context: dg.OpExecutionContext, done: Refreshed) -> None:
             "attempts failed": done.attempts_failed,
             "attempts left": done.attempts_left,
             "cost_usd": done.cost_usd,
+            "held back": len(done.held),
+            **({"what is held back": dg.MetadataValue.md(_listed(done.held))} if done.held else {}),
         }
     )
     for reason in done.left_out:
@@ -336,6 +338,16 @@ def _report(context: dg.OpExecutionContext, done: Refreshed) -> None:
             "are still to be made: `hapi refresh` makes them, `hapi refresh --dry-run` says what they are likely to "
             "cost."
         )
+
+
+_MOST_LISTED = 20  # failing checks that a run's page names
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    """Sentences as a Markdown list, each as code, for what stands in them is not to be taken for Markdown."""
+    lines = [f"* `{' '.join(sentence.split())[:600].replace('`', chr(39))}`" for sentence in sentences[:_MOST_LISTED]]
+    more = len(sentences) - _MOST_LISTED
+    return "\n".join(lines + ([f"* and {more} more: `hapi doctor`"] if more > 0 else []))
 
 
 class NobodyAtWork(dg.AutomationCondition[dg.AssetKey]):

@@ -21,6 +21,7 @@ from hapi_pipeline import __version__
 from hapi_pipeline.commands import arguments as given
 from hapi_pipeline.commands import housekeeping, publish, release, report
 from hapi_pipeline.commands.arguments import Command
+from hapi_pipeline.engines import EngineSettings, engine_of
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.settings import Home, UserError, find_home, project_root
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     home = find_home(getattr(arguments, "home", None))
     try:
+        engine_of(EngineSettings.of())  # one that there is not is refused before anything is begun
         return int(arguments.run(arguments, home))
     except UserError as error:
         print(f"hapi: {error}", file=sys.stderr)
@@ -176,6 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     backfilled.add_argument(
         "--dry-run", action="store_true", help="only say what would be done and what it is likely to cost"
+    )
+    backfilled.add_argument(
+        "--no-publish", action="store_true", help="leave the report, the warehouse and the feed as they are"
     )
 
     packed = add("packets", packets, "Give out the packets that still need grading, or show how far they are.")
@@ -478,7 +483,8 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
         cohorts = [arguments.cohort] if arguments.cohort else operations.pending_cohorts(home)
         if not cohorts:
             print("Nothing has changed since the last refresh." if known else "There are no jobs yet; import some.")
-            return 0
+            idle = arguments.no_publish or arguments.dry_run or not known
+            return 0 if idle else publish.published(home)
         if arguments.dry_run:
             print(forecast(home, cohorts))
             if waiting := sorted({*cohorts} & {*operations.uncurated_cohorts(home)}):
@@ -607,7 +613,9 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
         f" --cohorts {arguments.cohorts}" if arguments.cohorts else ""
     )
     with operations.at_work(home):
-        return _report(_guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd)), again)
+        done = _guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd))
+        published = 0 if arguments.no_publish or isinstance(done, str) else publish.published(home)
+        return max(published, _report(done, again))
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:

@@ -260,23 +260,55 @@ def run_together(
     params: Mapping[str, Any] | None = None,
     relations: Mapping[str, pa.Table] | None = None,
 ) -> Iterator[tuple[Mapping[str, str], pa.Table]]:
-    """The rows of one query for several models of one cohort: planned and run once, then cut; each in key order.
+    """The rows of one query for several cells, each a cohort and model: planned and run once, then cut; in key order.
 
-    It must be a query that keeps models apart: whose rows for a model are the same whatever other models' rows its
-    inputs hold. `params` and `relations` as in `run`; the models and the cohort are not among the parameters.
+    It must be a query that keeps cells apart: whose rows for a cell are the same whatever rows of other cells its
+    inputs hold, as long as no job is in two cohorts. Where one is, each cohort is asked for by itself. `params` and
+    `relations` as in `run`; models and cohorts are not among the parameters.
     """
-    import pyarrow.compute as pc
-
-    if len({scope["cohort"] for scope in scopes}) > 1:
-        raise ValueError(f"{made.name}: cells of several cohorts cannot be made together")
     table = TABLES[made.name]
     columns = ", ".join(f'"{name}"' for name in table.names)
-    order = ", ".join(f'"{name}"' for name in ("model", *(k for k in table.key if k not in ("cohort", "model"))))
+    order = ", ".join(f'"{name}"' for name in dict.fromkeys(("cohort", "model", *table.key)))
     sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
+    cohorts = {scope["cohort"] for scope in scopes}
     with _opened(lake, made, scopes, relations or {}) as connection:
-        rows = connection.sql(sql, params=_used(made, params) or None).to_arrow_table()
+        shared = len(cohorts) > 1 and _jobs_in_two_cohorts(connection, made)
+        rows = None if shared else connection.sql(sql, params=_used(made, params) or None).to_arrow_table()
+    if rows is None:
+        for cohort in sorted(cohorts):
+            own = [scope for scope in scopes if scope["cohort"] == cohort]
+            yield from run_together(lake, made, own, params, relations)
+    else:
+        yield from _cut_by_cell(rows, scopes)
+
+
+def _jobs_in_two_cohorts(connection: duckdb.DuckDBPyConnection, made: Query) -> bool:
+    """Whether the inputs have rows about a job in two cohorts: while it moves, or where a verdict names another job."""
+    of_cohorts = [
+        f'SELECT cohort, job_id FROM "{name}"'  # noqa: S608
+        for name in made.inputs
+        if name in TABLES and "job_id" in TABLES[name].names and TABLES[name].partitions[:1] == ("cohort",)
+    ]
+    if not of_cohorts:
+        return False
+    pairs = " UNION ".join(of_cohorts)
+    twice = f"SELECT 1 FROM ({pairs}) GROUP BY job_id HAVING count(*) > 1 LIMIT 1"  # noqa: S608
+    return bool(connection.execute(twice).fetchall())
+
+
+def _cut_by_cell(rows: pa.Table, scopes: Sequence[Mapping[str, str]]) -> Iterator[tuple[Mapping[str, str], pa.Table]]:
+    """The rows of each cell, of a table that is in the order of cohorts and models."""
+    if len(scopes) == 1:
+        yield scopes[0], rows
+        return
+    counts = rows.group_by(["cohort", "model"], use_threads=False).aggregate([([], "count_all")])
+    places, at = {}, 0
+    for row in counts.sort_by([("cohort", "ascending"), ("model", "ascending")]).to_pylist():
+        places[row["cohort"], row["model"]] = (at, row["count_all"])
+        at += row["count_all"]
     for scope in scopes:
-        yield scope, rows.filter(pc.equal(rows["model"], scope["model"])) if len(scopes) > 1 else rows
+        at, count = places.get((scope["cohort"], scope["model"]), (0, 0))
+        yield scope, rows.slice(at, count)
 
 
 @contextmanager
@@ -309,6 +341,8 @@ def _cells(scopes: Sequence[Mapping[str, str]]) -> pa.Table:
 
 SPILLING = {"memory_limit": "1GB"}
 """Settings for work on whole files and tables: what does not fit goes to a temporary folder."""
+_SMALL = 8 << 20
+"""Bytes of Parquet that are worked on without a limit: a database of its own takes 35 ms of CPU to open."""
 _SORTING = {"memory_limit": "700MB", "threads": "1"}
 """The same for sorting long texts: with more threads DuckDB needs more memory than it may have, and gives up."""
 
@@ -329,8 +363,10 @@ def batches(
     """
     table = TABLES[made.name]
     columns, order = (", ".join(f'"{name}"' for name in names) for names in (table.names, table.key))
-    with spilling(_SORTING) as connection:
-        open_tables(connection, lake, {n: _own_keys(n, scope) for n in made.inputs})
+    files = {name: lake.files(name, _own_keys(name, scope)) for name in made.inputs}
+    small = sum(path.stat().st_size for some in files.values() for path in some) <= _SMALL
+    with connect() if small else spilling(_SORTING) as connection:
+        open_files(connection, files)
         sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
         yield from stream(connection, sql, _used(made, params))
 

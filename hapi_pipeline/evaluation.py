@@ -92,6 +92,8 @@ def due_tasks(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmar
             for job in jobs.values()
         ]
     before = Cell(cell.cohort, cell.model, ROUND[cell.round.after])
+    if not lake.files("attempts", before.keys):
+        return []
     failed = {
         o["attempt_id"]: o["job_id"]
         for o in outcomes_of(lake, before)
@@ -100,7 +102,7 @@ def due_tasks(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmark: Benchmar
         and o[benchmark.completion_rule] is False
         and o["job_id"] in jobs
     }
-    results = {r.attempt_id: r for r in ledger.results(cell.model.key, before.round.name)}
+    results = {r.attempt_id: r for r in ledger.results(cell.model.key, before.round.name, jobs)}
     feedback = feedback_of(lake, before) if cell.round.feedback else {}
     nothing = Feedback((), "No file was handed in.")
     return [
@@ -160,17 +162,23 @@ def attempts_fingerprint(lake: Lake, ledger: AttemptLedger, cell: Cell, benchmar
     if cell.round.after:
         before = {**cell.keys, "round": cell.round.after}
         states += [lake.state(table, before) for table in ("attempts", "verdicts")]
-    made = sorted(r.attempt_id for r in ledger.results(cell.model.key, cell.round.name))
+    # those at the month's own jobs: attempts in another month change nothing here
+    made = sorted(r.attempt_id for r in ledger.results(cell.model.key, cell.round.name, posted_jobs(lake, cell.cohort)))
     return digest(__version__, repr(benchmark), repr(cell.model), *states, *made, length=32)
+
+
+def posted_jobs(lake: Lake, cohort: str) -> frozenset[str]:
+    """All jobs of a month, in the benchmark or not."""
+    return frozenset(lake.read("job_posts", {"cohort": cohort}, ["job_id"])["job_id"].to_pylist())
 
 
 def attempts_of_cell(
     lake: Lake, ledger: AttemptLedger, cell: Cell, due: Sequence[Task], limits: AgentLimits
 ) -> tuple[list[dict[str, Any]], bool]:
     """Rows of the table `attempts` for a cell where these tasks are due, and whether nothing of it is missing."""
-    jobs = frozenset(lake.read("job_posts", {"cohort": cell.cohort}, ["job_id"])["job_id"].to_pylist())
+    jobs = posted_jobs(lake, cell.cohort)
     current = current_attempts(ledger, due, limits)
-    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name), current, jobs)
+    rows = attempt_rows(cell, ledger.results(cell.model.key, cell.round.name, jobs), current, jobs)
     return rows, cell.model.retired or all(task.job.job_id in current for task in due)
 
 

@@ -6,7 +6,7 @@ asset uses which (see `assets/`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -24,9 +24,22 @@ def cohorts(first: str) -> dg.MonthlyPartitionsDefinition:
     return dg.MonthlyPartitionsDefinition(start_date=first, fmt="%Y-%m", end_offset=1)
 
 
+class MultiPartitionsDefinition(dg.MultiPartitionsDefinition):
+    """Months and models, whose runs carry one tag with their key, and none for each of its parts.
+
+    The dialog of a job in Dagster 1.13 gives a run over many partitions the tags of the first of them besides; a run
+    takes those of its parts for its key, and would make that one partition alone (dagster issue 28861). The name is
+    Dagster's own, because sets of partitions that are stored name the class of their definition.
+    """
+
+    def get_tags_for_partition_key(self, partition_key: str) -> Mapping[str, str]:
+        """The tags of a run of one partition."""
+        return {"dagster/partition": partition_key}
+
+
 def cells(first: str) -> dg.MultiPartitionsDefinition:
     """Every month of every model."""
-    return dg.MultiPartitionsDefinition({"cohort": cohorts(first), "model": models})
+    return MultiPartitionsDefinition({"cohort": cohorts(first), "model": models})
 
 
 def scope_of(key: str, partitions: Sequence[str]) -> dict[str, str]:

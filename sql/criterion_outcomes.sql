@@ -3,7 +3,7 @@
 -- unknown: a criterion in neither list has no verdict, or graders disagree on it, or no fair attempt was possible (infra)
 WITH wanted AS (
     SELECT * FROM attempts
-    WHERE (is_current OR (model, attempt_id) IN (SELECT (model, previous_attempt_id) FROM attempts WHERE is_current))
+    WHERE (is_current OR (cohort, model, attempt_id) IN (SELECT (cohort, model, previous_attempt_id) FROM attempts WHERE is_current))
         AND coalesce(sample, 1) = 1  -- of several samples the first, as in job_states
 ),
 voices AS (

@@ -29,11 +29,13 @@ models AS (
         coalesce(any_value(o.simulated), false) AS simulated
     FROM cells c
     LEFT JOIN registered_models r ON r.model = c.model
-    LEFT JOIN (SELECT model, bool_or(simulated) AS simulated FROM attempt_outcomes GROUP BY model) o ON o.model = c.model
+    LEFT JOIN (
+        SELECT cohort, model, bool_or(simulated) AS simulated FROM attempt_outcomes GROUP BY cohort, model
+    ) o ON o.cohort = c.cohort AND o.model = c.model
     GROUP BY c.cohort, c.model
 ),
 jobs AS (
-    SELECT job_id, coalesce(category, 'unknown') AS category, price_band(price_usd, $price_bands) AS price_band,
+    SELECT cohort, job_id, coalesce(category, 'unknown') AS category, price_band(price_usd, $price_bands) AS price_band,
         price_usd, client_id, simulated, coalesce(posted_at, completed_at) AS posted_at
     FROM benchmark_jobs
 ),
@@ -41,7 +43,7 @@ fates AS (
     SELECT m.cohort, m.model, j.job_id, j.category, j.price_band, j.price_usd, j.client_id,
         j.posted_at >= m.cutoff AS after_cutoff, j.simulated OR m.simulated AS simulated, t.* EXCLUDE (model, job_id)
     FROM models m
-    CROSS JOIN jobs j
+    JOIN jobs j ON j.cohort = m.cohort
     LEFT JOIN tried t ON t.model = m.model AND t.job_id = j.job_id
 ),
 by_rule AS (

@@ -17,10 +17,10 @@ pairs AS (
         a.simulated OR coalesce(b.simulated, false) OR coalesce(c.simulated, false) AS simulated
     FROM criterion_outcomes a
     JOIN steps s ON s.round = a.round
-    LEFT JOIN criterion_outcomes b ON b.model = a.model AND b.attempt_id = a.previous_attempt_id
+    LEFT JOIN criterion_outcomes b ON b.cohort = a.cohort AND b.model = a.model AND b.attempt_id = a.previous_attempt_id
     LEFT JOIN controls k ON k.round = a.round
     LEFT JOIN criterion_outcomes c ON c.is_current AND c.round = k.control_round AND c.job_id = a.job_id
-        AND c.model = a.model AND c.previous_attempt_id = a.previous_attempt_id
+        AND c.cohort = a.cohort AND c.model = a.model AND c.previous_attempt_id = a.previous_attempt_id
     WHERE a.is_current
 ),
 marks AS (

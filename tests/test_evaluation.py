@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ def cell(round_: str, model: str = ALPHA, **changes: Any) -> Cell:
 class KnownAttempts(AttemptLedger):
     """A ledger that holds the attempts of the hand-made world."""
 
-    def results(self, model_key: str, round: str) -> list[Result]:
-        return [result(m, r, j) for m, r, j in scenario.ATTEMPTS if (Model(m, None).key, r) == (model_key, round)]
+    def results(self, model_key: str, round: str, jobs: Collection[str] | None = None) -> list[Result]:
+        made = [(m, r, j) for m, r, j in scenario.ATTEMPTS if (Model(m, None).key, r) == (model_key, round)]
+        return [result(m, r, j) for m, r, j in made if jobs is None or j in jobs]
 
 
 def result(model: str, round_: str, job_id: str, **changes: Any) -> Result:

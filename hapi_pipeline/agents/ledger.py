@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,10 +109,17 @@ class AttemptLedger:
         self.root = root
         self._read: dict[Path, Result] = {}  # a result never changes once it is there
 
-    def results(self, model_key: str, round: str) -> list[Result]:
-        """Every finished attempt of that model in that round, by folder name (so by job, then attempt)."""
-        found = (self._result(folder) for folder in self._folders(model_key, round))
-        return [result for result in found if result is not None]
+    def results(self, model_key: str, round: str, jobs: Collection[str] | None = None) -> list[Result]:
+        """Every finished attempt of that model in that round, by folder name (so by job, then attempt).
+
+        With `jobs`, only the attempts at these: of a round over many months the others are not looked at.
+        """
+        folders = self._folders(model_key, round)
+        if jobs is not None:
+            prefixes = {_job_prefix(job) for job in jobs}
+            folders = (f for f in folders if f.name[: f.name.rindex("-at_")] in prefixes)
+        found = (self._result(folder) for folder in folders)
+        return [result for result in found if result is not None and (jobs is None or result.job_id in jobs)]
 
     def find(self, task: Task, limits: AgentLimits) -> Result | None:
         """The finished attempt that answers exactly this task, or None when it has still to be made.

@@ -280,7 +280,10 @@ def _add_rates(
 ) -> None:
     """The counts of the results, from their own SQL, over the jobs that are in and over those that would stay."""
     states, counts = engine.query("job_states"), engine.query("outcome_counts")
+    import pyarrow as pa
+
     for of, jobs in sets.items():
+        jobs = jobs.append_column("cohort", pa.repeat(cell["cohort"], jobs.num_rows))
         standing = engine.run(lake, states, cell, params, {**relations, "benchmark_jobs": jobs})
         for row in engine.run(lake, counts, cell, params, {"job_states": standing}).to_pylist():
             if row["rule"] == found.completion_rule:

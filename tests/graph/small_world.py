@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hapi_pipeline import operations
 from hapi_pipeline.cli import main
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.settings import Home
@@ -106,8 +107,14 @@ def make_home(root: Path, months: Sequence[str], refreshed: bool = True, models:
         hapi(home.root, "import", "jobs", str(write_jobs(files / f"jobs_{month}.csv", month)), "--source", "canonical")
         hapi(home.root, "import", "rubrics", str(write_rubrics(files / f"rubrics_{month}.csv", month)))
     if refreshed and months:
-        hapi(home.root, "refresh")
+        refresh_all(home)
     return home
+
+
+def refresh_all(home: Home) -> None:
+    """What `hapi refresh` does, without the report and the warehouse that it publishes at the end."""
+    with operations.at_work(home):
+        assert operations.refresh(home, operations.known_cohorts(Lake(home.lake))).clean
 
 
 def copy_home(home: Home, goal: Path) -> Home:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hapi_pipeline import arrivals, inbox
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.operations import Touched, rectangles
+from hapi_pipeline.operations import Refreshed, Touched, rectangles
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.settings import Home
 from tests.graph import small_world as world
@@ -236,6 +236,26 @@ def test_files_with_nasty_names_are_taken_and_told_of(home: Home, name: bytes) -
     assert taken.status == "refused"
     assert len(below(home.inbox / "refused")) == 2
     assert all(p.isprintable() for p in below(home.inbox / "refused"))
+
+
+def test_what_is_held_back_is_not_written_through_a_link(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hapi_pipeline.checks import inline
+    from hapi_pipeline.checks.catalogue import rules
+    from hapi_pipeline.checks.holds import Failure
+    from hapi_pipeline.checks.rules import Found
+
+    victim, link, plain = (home.root / name for name in ("victim.txt", "link.txt", "plain.txt"))
+    victim.write_text("mine")
+    plain.write_text("taken in")
+    link.symlink_to(victim)
+    failing = Failure(rules()["curation_funnel"][0], MONTH, Found("seen", errors=1))
+    monkeypatch.setattr(inline, "known_failures", lambda _: [failing])
+    taken = inbox.Taken(inbox.Arrival("rubrics", plain, "stamp"), "r.csv", "", "taken")
+    refreshed = Refreshed((MONTH,), 0, 0, 0, 0.0, held=(failing.sentence,))
+    replies = [(path, taken, Touched(frozenset({MONTH}))) for path in (link, plain)]
+    arrivals.tell_what_is_held(home, arrivals.Handled(refreshed=refreshed, replies=replies))
+    assert victim.read_text() == "mine"
+    assert failing.sentence in plain.read_text()
 
 
 # ---- taking in

@@ -19,10 +19,14 @@ import pytest
 from hapi_pipeline import automation, operations
 from hapi_pipeline.arrivals import handle
 from hapi_pipeline.automation import MONTHLY, is_switched_on
+from hapi_pipeline.checks.catalogue import rules
+from hapi_pipeline.checks.inline import register_of
+from hapi_pipeline.checks.register import bring_up_to_date
 from hapi_pipeline.dead_runs import alive, bury_killed_runs
 from hapi_pipeline.definitions import build_defs
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.operations import at_work, busy_with, instance_of, pending_cohorts
+from hapi_pipeline.registry import Registry
 from hapi_pipeline.resources import HapiHome, patience
 from hapi_pipeline.settings import Home, UserError, project_root
 from tests.graph import small_world as world
@@ -44,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
         assert world.hapi(home.root, "curate") == 0
         for month in (OLD, MIDDLE):
             world.hapi(home.root, "import", "attempts", str(world.write_attempts(root / f"work_{month}", month)))
-        assert world.hapi(home.root, "refresh") == 0
+        world.refresh_all(home)
     return home
 
 
@@ -54,6 +58,25 @@ def home(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("HAPI_HOME", str(copy.root))
     monkeypatch.setenv("DAGSTER_HOME", str(copy.dagster))
     return copy
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A home without tables, for what does not look at any."""
+    home = Home(tmp_path / "home").ensure()
+    (home.registry / "models.yaml").write_text(world.GUESTS)
+    monkeypatch.setenv("HAPI_HOME", str(home.root))
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster))
+    return home
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def idle() -> None:
+    nothing()
 
 
 @pytest.fixture
@@ -128,11 +151,38 @@ def test_what_an_interrupted_call_had_touched_is_made_up_for(
     assert not (home.lake / "arrivals.json").exists()
 
 
+def test_a_reply_says_what_is_held_back_and_to_graders_only_that_it_is(home: Home, no_summaries: None) -> None:
+    lake, spoilt = Lake(home.lake), {"cohort": MIDDLE}
+    rows = lake.read("curation_funnel", spoilt)
+    wrong = [
+        row | ({"n_kept": row["n_kept"] + 3} if row["rule"] == "in_scope_jobs" else {}) for row in rows.to_pylist()
+    ]
+    lake.write(
+        "curation_funnel", rows.from_pylist(wrong, rows.schema), spoilt, lake.inputs("curation_funnel", spoilt) or ""
+    )
+    found = {rule.name: rule for rule in rules()["curation_funnel"]}["funnel_reconciles"]
+    bring_up_to_date(register_of(home), found, lake, Registry.of(home), [spoilt])  # as the step that reads it does
+    for month in (OLD, MIDDLE):
+        world.write_verdicts(home.inbox / "verdicts" / f"{month}.csv", month, ["Guest"])
+        world.write_attempts(home.inbox / "attempts" / month, month, "Other guest")
+    done = arrive(home)
+    assert any("funnel_reconciles" in sentence for sentence in done.refreshed.held)
+    replies = {
+        p.relative_to(home.inbox / "done").as_posix()[11:]: p.read_text() for p in home.inbox.glob("done/*/*/*.txt")
+    }
+    assert f"funnel_reconciles in {MIDDLE}" in replies[f"attempts/{MIDDLE}.txt"]
+    assert "hapi rebuild" in replies[f"attempts/{MIDDLE}.txt"]
+    assert "held back by a check" in replies[f"verdicts/{MIDDLE}.csv.txt"]
+    assert "funnel" not in replies[f"verdicts/{MIDDLE}.csv.txt"]
+    assert "held back" not in replies[f"attempts/{OLD}.txt"]
+
+
 # ---- money
 
 
 def with_a_paid_model(home: Home) -> None:
-    (home.registry / "models.yaml").write_text(world.MODELS)
+    """One that costs money in place of those that do not."""
+    (home.registry / "models.yaml").write_text("\n".join(world.MODELS.splitlines()[:2]) + "\n")
 
 
 @pytest.mark.parametrize(("switched_on", "attempted"), [(False, []), (True, [NEW])])
@@ -179,8 +229,8 @@ def tick(home: Home, instance: dg.DagsterInstance, at: datetime) -> list[dg.RunR
         return list(defs.resolve_schedule_def("monthly_refresh").evaluate_tick(context).run_requests or [])
 
 
-def test_the_schedule_is_off_and_asks_once_a_month(home: Home) -> None:
-    schedule = build_defs(home).resolve_schedule_def("monthly_refresh")
+def test_the_schedule_is_off_and_asks_once_a_month(bare: Home) -> None:
+    schedule = build_defs(bare).resolve_schedule_def("monthly_refresh")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 6 2 * *", "UTC")
 
@@ -234,74 +284,91 @@ def test_the_daemon_itself_makes_up_for_the_newest_missed_tick(home: Home, monke
 
 
 def look(home: Home, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
-    defs = build_defs(home)
-    with dg.build_sensor_context(
-        instance=instance,
-        cursor=cursor,
-        repository_def=defs.get_repository_def(),
-        resources={"hapi": HapiHome(root=str(home.root))},
-    ) as context:
-        found = defs.resolve_sensor_def("inbox")(context)
+    resources = {"hapi": HapiHome(root=str(home.root))}
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
+        found = automation.inbox_sensor(automation.take_in())(context)
     assert isinstance(found, dg.SensorResult)
     return found
 
 
 def test_a_file_is_asked_for_at_the_second_look_that_finds_it_unchanged(
-    home: Home, instance: dg.DagsterInstance
+    bare: Home, instance: dg.DagsterInstance
 ) -> None:
-    first = look(home, instance, None)
+    first = look(bare, instance, None)
     assert (first.run_requests or []) == []
-    path = world.write_rubrics(home.inbox / "rubrics" / "r.csv", OLD)
-    second = look(home, instance, first.cursor)
+    path = world.write_rubrics(bare.inbox / "rubrics" / "r.csv", OLD)
+    second = look(bare, instance, first.cursor)
     assert not second.run_requests
     path.write_text(path.read_text() + " ")
-    third = look(home, instance, second.cursor)
+    third = look(bare, instance, second.cursor)
     assert not third.run_requests
-    (request,) = look(home, instance, third.cursor).run_requests or []
+    (request,) = look(bare, instance, third.cursor).run_requests or []
     config = request.run_config["ops"]["files"]["config"]
     assert list(config["seen"]) == ["rubrics/r.csv"]
     assert config["attempts"] is False  # the schedule is off
 
 
-def test_a_look_leaves_the_home_to_whoever_is_at_work(home: Home, instance: dg.DagsterInstance) -> None:
-    world.write_rubrics(home.inbox / "rubrics" / "r.csv", OLD)
-    cursor = look(home, instance, None).cursor
-    with at_work(home, who="a test"):
-        found = look(home, instance, cursor)
+def test_a_look_leaves_the_home_to_whoever_is_at_work(bare: Home, instance: dg.DagsterInstance) -> None:
+    world.write_rubrics(bare.inbox / "rubrics" / "r.csv", OLD)
+    cursor = look(bare, instance, None).cursor
+    with at_work(bare, who="a test"):
+        found = look(bare, instance, cursor)
     assert not found.run_requests
     assert "a test" in str(found.skip_reason)
-    assert look(home, instance, found.cursor).run_requests
+    assert look(bare, instance, found.cursor).run_requests
 
 
-def test_a_take_in_that_failed_is_tried_again_after_a_pause(home: Home, instance: dg.DagsterInstance) -> None:
-    job = build_defs(home).resolve_job_def("take_in")
-    world.write_rubrics(home.inbox / "rubrics" / "r.csv", OLD)
-    cursor = look(home, instance, None).cursor
+def test_a_take_in_that_failed_is_tried_again_after_a_pause(bare: Home, instance: dg.DagsterInstance) -> None:
+    job = automation.take_in()
+    world.write_rubrics(bare.inbox / "rubrics" / "r.csv", OLD)
+    cursor = look(bare, instance, None).cursor
     config: dict[str, Any] = {"ops": {"files": {"config": {"seen": {}}}}}
     instance.create_run_for_job(job, run_config=config, status=dg.DagsterRunStatus.STARTED)
-    going_on = look(home, instance, cursor)
+    going_on = look(bare, instance, cursor)
     assert "being taken in" in str(going_on.skip_reason)
     (run,) = instance.get_runs()
     instance.report_run_failed(run, "no reason")
-    failed = look(home, instance, cursor)
+    failed = look(bare, instance, cursor)
     assert "tried again at" in str(failed.skip_reason)
 
 
 @pytest.mark.parametrize("cursor", ["", "no json", "[]", '{"seen": 3}', '{"asked": {"a": 1}}'])
-def test_a_damaged_cursor_is_a_first_look(home: Home, instance: dg.DagsterInstance, cursor: str) -> None:
-    world.write_rubrics(home.inbox / "rubrics" / "r.csv", OLD)
-    assert json.loads(look(home, instance, cursor or None).cursor or "")["seen"]
+def test_a_damaged_cursor_is_a_first_look(bare: Home, instance: dg.DagsterInstance, cursor: str) -> None:
+    world.write_rubrics(bare.inbox / "rubrics" / "r.csv", OLD)
+    assert json.loads(look(bare, instance, cursor or None).cursor or "")["seen"]
 
 
 # ---- results that follow
 
 
-def test_results_follow_and_nothing_that_costs_money_does(home: Home) -> None:
+def test_results_follow_and_nothing_that_costs_money_does(bare: Home) -> None:
     from hapi_pipeline.results import BY_CELL, SUMMARIES
 
-    graph = build_defs(home).resolve_asset_graph()
+    graph = build_defs(bare).resolve_asset_graph()
     following = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).automation_condition}
     assert following == {*BY_CELL, *SUMMARIES}
+
+
+def test_a_run_of_a_jobs_dialog_makes_all_of_its_months(home: Home) -> None:
+    """The dialog gives a run over many partitions the tags of the first of them; it must not make that one alone."""
+    job = build_defs(home).resolve_job_def("evaluate")
+    first, last = f"{OLD}|Guest", f"{MIDDLE}|Guest"
+    of_first = {k: v for k, v in job.get_tags_for_partition_key(first, None).items() if k != "dagster/partition"}
+    span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+
+    def made(partition: str | None, tags: dict[str, str]) -> list[str]:
+        result = job.execute_in_process(
+            instance=used,
+            partition_key=partition,
+            tags=tags,
+            asset_selection=[dg.AssetKey("completion_rates")],
+            run_config=QUIET,
+        )
+        return sorted(str(event.partition) for event in result.get_asset_materialization_events())
+
+    with instance_of(home) as used:
+        assert made(None, {**of_first, **span}) == [first, last]
+        assert made(last, {}) == [last]
 
 
 # ---- one at a time
@@ -325,39 +392,43 @@ def start_holder(home: Home, seconds: float) -> subprocess.Popen[str]:
     return process
 
 
-def test_a_run_waits_for_the_process_that_has_the_home(home: Home, instance: dg.DagsterInstance) -> None:
-    holder = start_holder(home, 2.0)
+def test_a_run_waits_for_the_process_that_has_the_home(bare: Home, instance: dg.DagsterInstance) -> None:
+    holder = start_holder(bare, 2.0)
     try:
-        assert "the first" in (busy_with(home) or "")
+        assert "the first" in (busy_with(bare) or "")
         said: list[str] = []
-        with at_work(home, wait=60, say=said.append):
+        with at_work(bare, wait=60, say=said.append):
             assert holder.wait(10) == 0  # it had ended before this one began
         assert len(said) == 1
         assert "the first" in said[0]
     finally:
         holder.kill()
-    assert busy_with(home) is None
+    assert busy_with(bare) is None
 
 
-def test_who_does_not_wait_is_told_who_is_at_work(home: Home) -> None:
-    holder = start_holder(home, 60)
+def test_who_does_not_wait_is_told_who_is_at_work(bare: Home) -> None:
+    holder = start_holder(bare, 60)
     try:
-        with pytest.raises(UserError, match=f"process {holder.pid}, the first"), at_work(home):
+        with pytest.raises(UserError, match=f"process {holder.pid}, the first"), at_work(bare):
             pass
     finally:
         holder.kill()
         holder.wait()
-    with at_work(home):  # a lock does not outlive its process
+    with at_work(bare):  # a lock does not outlive its process
         pass
 
 
 def test_a_run_of_the_daemon_and_a_command_do_not_interleave(home: Home, instance: dg.DagsterInstance) -> None:
     """A run that finds the home busy waits in its own process, and fails with a sentence when that takes too long."""
     holder = start_holder(home, 60)
-    job = build_defs(home).resolve_job_def("summarise")
+    job, one = build_defs(home).resolve_job_def("summarise"), [dg.AssetKey("cycle_curves")]
     try:
         result = job.execute_in_process(
-            instance=instance, raise_on_error=False, tags={"hapi/wait_minutes": "0.02"}, run_config=QUIET
+            instance=instance,
+            raise_on_error=False,
+            tags={"hapi/wait_minutes": "0.02"},
+            run_config=QUIET,
+            asset_selection=one,
         )
     finally:
         holder.kill()
@@ -365,7 +436,7 @@ def test_a_run_of_the_daemon_and_a_command_do_not_interleave(home: Home, instanc
     assert not result.success
     failed = [e for e in result.all_events if e.is_failure]
     assert any("is at work on" in str(e.event_specific_data) for e in failed)
-    assert job.execute_in_process(instance=instance, run_config=QUIET).success
+    assert job.execute_in_process(instance=instance, run_config=QUIET, asset_selection=one).success
 
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -381,6 +452,9 @@ def test_how_long_a_run_waits(tag: str | None, seconds: float) -> None:
 _LIVE = """
 import sys, time
 import dagster as dg
+from hapi_pipeline.checks.catalogue import rules
+from hapi_pipeline.checks.inline import register_of
+from hapi_pipeline.checks.register import bring_up_to_date
 from hapi_pipeline.dead_runs import alive
 with dg.DagsterInstance.from_ref(dg.DagsterInstance.local_temp(sys.argv[1]).get_ref()) as instance:
     with alive(instance, sys.argv[2]):
@@ -390,11 +464,10 @@ with dg.DagsterInstance.from_ref(dg.DagsterInstance.local_temp(sys.argv[1]).get_
 
 
 def test_a_run_whose_process_is_killed_is_closed_and_a_living_one_is_not(
-    home: Home, instance: dg.DagsterInstance, tmp_path: Path
+    bare: Home, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    job = build_defs(home).resolve_job_def("evaluate")
     killed, living, mine = (
-        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED).run_id for _ in range(3)
+        instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED).run_id for _ in range(3)
     )
     processes = []
     for run_id in (killed, living):
@@ -421,10 +494,9 @@ def test_a_run_whose_process_is_killed_is_closed_and_a_living_one_is_not(
 
 
 def test_a_run_that_never_showed_a_sign_of_life_is_closed_after_a_while(
-    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    bare: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = build_defs(home).resolve_job_def("evaluate")
-    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING)
+    run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING)
     instance.handle_new_event(_started(run))
     assert bury_killed_runs(instance) == []
     later = time.time() + 3600

@@ -85,6 +85,7 @@ ABOVE = (
     "resources",
     "operations",
     "dead_runs",
+    "event_log",
 )
 
 

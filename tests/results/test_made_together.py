@@ -177,16 +177,50 @@ def test_of_a_batch_only_what_is_not_up_to_date_is_made(copy: Lake, known: Regis
     assert copy.path(recipe.name, CELLS[0]).stat().st_ino == before
 
 
-def test_a_batch_is_of_one_month_and_not_too_large(world: Lake, known: Registry) -> None:
+def test_a_batch_is_of_one_month_or_of_small_ones_and_not_too_large(world: Lake, known: Registry) -> None:
     recipe = recipes()["attempt_outcomes"]
     other = [{"cohort": "2031-01", "model": model} for model in MODELS]
     mixed = [CELLS[0], other[0], CELLS[1], other[1]]
-    assert batches_of(recipe, world, mixed) == [CELLS, other]
+    assert batches_of(recipe, world, mixed) == [[*CELLS, *other]]
+    size = sum(p.stat().st_size for t in recipe.inputs for p in engine.files_of(world, t, CELLS))
+    assert batches_of(dataclasses.replace(recipe, most_bytes=size - 1), world, [*CELLS, OTHER_MONTH[0]])[-1:] == [
+        OTHER_MONTH[:1]
+    ]
     assert batches_of(dataclasses.replace(recipe, most_bytes=1), world, CELLS) == [[cell] for cell in CELLS]
     assert batches_of(recipes()["leaderboard"], world, [{}]) == [[{}]]
     assert batches_of(recipe, world, []) == []
-    with pytest.raises(ValueError, match="several cohorts"):
-        list(make_partitions(recipe, world, known, mixed))
+
+
+OTHER_MONTH = [{"cohort": "2031-01", "model": model} for model in MODELS]
+_IDS = ("job_id", "attempt_id", "previous_attempt_id", "packet_id", "verdict_id")
+
+
+def with_another_month(lake: Lake, suffix: str) -> None:
+    """The month once more under another name, its jobs and attempts too: with this behind their ids."""
+    for table in {name for made in BY_CELL for name in recipes()[made].inputs if not TABLES[name].ledger}:
+        for keys in lake.partitions(table):
+            there = lake.read(table, keys).to_pylist()
+            for row in there:
+                row["cohort"] = "2031-01"
+                row.update({name: row[name] + suffix for name in _IDS if row.get(name)})
+            lake.write(table, scenario.table_of(table, there), {**keys, "cohort": "2031-01"})
+
+
+@pytest.mark.parametrize("table", BY_CELL)
+@pytest.mark.parametrize("suffix", ["_b", ""], ids=["other_jobs", "the_same_jobs"])
+def test_months_made_together_are_as_if_made_alone(copy: Lake, known: Registry, table: str, suffix: str) -> None:
+    with_another_month(copy, suffix)
+    recipe, cells = recipes()[table], [*CELLS, *OTHER_MONTH]
+    made = {
+        (scope["cohort"], scope["model"]): conform(TABLES[table], rows(found))
+        for scope, found in make_partitions(recipe, copy, known, cells)
+    }
+    alone = {(c["cohort"], c["model"]): conform(TABLES[table], rows(recipe.build(copy, known, c))) for c in cells}
+    assert made == alone
+    assert {"2031-01"} >= {cohort for (cohort, _), found in made.items() for cohort in found["cohort"].to_pylist()} - {
+        COHORT
+    }
+    assert table == "packet_status" or made["2031-01", ALPHA].num_rows == made[COHORT, ALPHA].num_rows > 0
 
 
 # ---- attempt_outcomes counts bits
