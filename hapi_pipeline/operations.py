@@ -211,6 +211,7 @@ def _settle(home: Home, cohorts: Sequence[str], name: str = "refreshed", kinds: 
     unsound = cohorts_in_doubt(known_failures(home), cohorts)
     states = _settled(home, name) | {c: _cohort_state(home, imports, c, kinds) for c in cohorts}
     states = {c: state for c, state in states.items() if c not in unsound}
+    os.sync()  # a month is not said to be done before the names of its files are on the disk, too
     write_bytes(home.lake / f"{name}.json", json.dumps(states, indent=1, sort_keys=True).encode())
 
 
