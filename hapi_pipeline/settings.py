@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "HAPI_HOME"
+# only in a home, where DAGSTER_HOME is always set: Dagster's own tools read the shipped file without one
+_EVENT_LOG = """
+# Dagster's own event log, in the files where it would be anyway, but written with less work (docs/decisions/0016)
+event_log_storage:
+  module: hapi_pipeline.event_log
+  class: QuickEventLog
+  config: {base_dir: {env: DAGSTER_HOME}}
+"""
 _FOLDERS = ("inbox", "lake", "attempts", "packets", "releases")
 
 
@@ -68,7 +76,10 @@ class Home:
             _copy_tree(shipped("data/registry"), self.registry)
         self.dagster.mkdir(parents=True, exist_ok=True)
         if not (self.dagster / "dagster.yaml").exists():
-            _copy_file(shipped("dagster.yaml"), self.dagster / "dagster.yaml")
+            settings = shipped("dagster.yaml").read_text("utf-8") + _EVENT_LOG
+            staged = self.dagster / f".dagster.yaml.{os.getpid()}.part"
+            staged.write_text(settings, "utf-8")
+            staged.replace(self.dagster / "dagster.yaml")
         return self
 
     def exists(self) -> bool:
