@@ -4,7 +4,8 @@ A run over 36 months and 20 tables stores some 1,500 events. Dagster 1.13 opens 
 times, compiles the same statements anew, asks for the columns of a table, and waits for the disk at every turn. Here
 connections stay open, and events that Dagster hands over together are one transaction.
 
-What belongs here: how events are stored. What does not: which events there are. A home's `dagster.yaml` names this class (settings.py).
+What belongs here: how events are stored. What does not: which events there are. The `dagster.yaml` of a home names this
+class (settings.py).
 """
 
 from __future__ import annotations
