@@ -10,7 +10,7 @@ demo: $(STAMP)  ## the main job, offline, on the bundled sample
 	@$(BIN)/hapi demo
 
 test: $(STAMP) check  ## lint, types and tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check .
