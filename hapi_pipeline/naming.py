@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 from urllib.parse import quote, unquote
 
 _KEPT = " ()+=@:_-."  # readable in a folder name and harmless in a Dagster partition key
@@ -25,6 +26,16 @@ def slug(name: str) -> str:
 def unslug(text: str) -> str:
     """The name that `slug` made this text from."""
     return unquote(text, errors="surrogatepass")
+
+
+def job_prefix(job_id: str) -> str:
+    """With what the folder of each attempt at a job begins."""
+    return digest("job", job_id, length=12)
+
+
+def attempt_place(model: str, round: str, job_id: str, attempt_id: str) -> PurePath:
+    """The folder of an attempt below a home's `attempts/`; `model` is the model's name, not its slug."""
+    return PurePath(slug(model), slug(round), f"{job_prefix(job_id)}-{attempt_id}")
 
 
 def digest(*parts: str | bytes, length: int = 64) -> str:

@@ -23,7 +23,7 @@ from hapi_pipeline import __version__
 from hapi_pipeline.agents import documents
 from hapi_pipeline.agents.texts import redact, safe_relative_path
 from hapi_pipeline.agents.tools import CHECK_SECONDS, walk
-from hapi_pipeline.naming import digest, slug
+from hapi_pipeline.naming import attempt_place, digest, job_prefix, slug
 from hapi_pipeline.settings import UserError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class AttemptLedger:
         """
         folders = self._folders(model_key, round)
         if jobs is not None:
-            prefixes = {_job_prefix(job) for job in jobs}
+            prefixes = {job_prefix(job) for job in jobs}
             folders = (f for f in folders if f.name[: f.name.rindex("-at_")] in prefixes)
         found = (self._result(folder) for folder in folders)
         return [result for result in found if result is not None and (jobs is None or result.job_id in jobs)]
@@ -153,10 +153,7 @@ class AttemptLedger:
 
     def folder_of(self, task: Task, attempt: str) -> Path:
         """Where an attempt of this task is or will be."""
-        return self._place(task.model.key, task.round, task.job.job_id, attempt)
-
-    def _place(self, model_key: str, round: str, job_id: str, attempt: str) -> Path:
-        return self.root / model_key / slug(round) / f"{_job_prefix(job_id)}-{attempt}"
+        return self.root / attempt_place(task.model.name, task.round, task.job.job_id, attempt)
 
     def _folders(self, model_key: str, round: str) -> Iterator[Path]:
         parent = self.root / model_key / slug(round)
@@ -176,7 +173,7 @@ class AttemptLedger:
         return self._read[folder]
 
     def _newest(self, task: Task) -> Result | None:
-        prefix = _job_prefix(task.job.job_id) + "-"
+        prefix = job_prefix(task.job.job_id) + "-"
         folders = (f for f in self._folders(task.model.key, task.round) if f.name.startswith(prefix))
         found = [r for r in map(self._result, folders) if r and (r.job_id, r.sample) == (task.job.job_id, 1)]
         return newest_of(found) if found else None
@@ -221,7 +218,7 @@ class AttemptLedger:
         what = [job_id, model.name, round, turn, arm, listing, numbers, simulated, *more]
         sha = digest("external", json.dumps(what))
         attempt = "at_" + digest("attempt", sha, "1", length=24)
-        folder = self._place(model.key, round, job_id, attempt)
+        folder = self.root / attempt_place(model.name, round, job_id, attempt)
         known = self._result(folder)
         if known is not None:
             return known
@@ -269,10 +266,6 @@ def newest_of(results: Sequence[Result]) -> Result:
 def status_of(finish_reason: str) -> str:
     """`infra` when the attempt ended for reasons that are not the model's, else `done`."""
     return "infra" if finish_reason in INFRA_REASONS else "done"
-
-
-def _job_prefix(job_id: str) -> str:
-    return digest("job", job_id, length=12)
 
 
 def collect(folder: Path) -> tuple[Deliverable, ...]:

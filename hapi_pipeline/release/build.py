@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.naming import digest, slug
+from hapi_pipeline.naming import attempt_place, digest
 from hapi_pipeline.publication import clearance
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.release import card, changes, citation, croissant, every_eval_ever, gate, public, writing
@@ -474,8 +474,7 @@ class _Builder:
 
 def attempt_folder(home: Home, attempt: Mapping[str, Any]) -> Path:
     """Where the ledger keeps an attempt."""
-    prefix = digest("job", attempt["job_id"], length=12)
-    return home.attempts / slug(attempt["model"]) / slug(attempt["round"]) / f"{prefix}-{attempt['attempt_id']}"
+    return home.attempts / attempt_place(*(attempt[name] for name in ("model", "round", "job_id", "attempt_id")))
 
 
 def _write_changes(path: Path, rows: Sequence[Sequence[str]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hapi_pipeline.naming import digest, slug
+from hapi_pipeline.naming import attempt_place
 from hapi_pipeline.report.ask import Sources, round_name, rounds_in_order
 from hapi_pipeline.report.safe import download_name, page_name, visible
 from hapi_pipeline.rounds import ROUNDS
@@ -342,13 +342,7 @@ class Files:
         found = json.loads(deliverables or "[]")
         if not found:
             return []
-        folder = (
-            self.attempts
-            / slug(model)
-            / slug(round_)
-            / f"{digest('job', job_id, length=12)}-{attempt}"
-            / "deliverables"
-        )
+        folder = self.attempts / attempt_place(model, round_, job_id, attempt) / "deliverables"
         return [self._download(folder, one) for one in found]
 
     def _download(self, folder: Path, one: Mapping[str, Any]) -> Download:

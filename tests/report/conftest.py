@@ -16,7 +16,7 @@ import pytest
 
 from hapi_pipeline.curation.rules import CHAIN
 from hapi_pipeline.lake import Lake
-from hapi_pipeline.naming import digest, slug
+from hapi_pipeline.naming import attempt_place, digest
 from hapi_pipeline.recipes import recipes
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.report import build_report
@@ -188,9 +188,7 @@ def _attempt_all(home: Home, lake: Lake, mine: list[Row], cohort: str, model: st
 
 def _handed_in(home: Home, model: str, round_: str, job_id: str, attempt_id: str, paths: Sequence[str]) -> list[Row]:
     """Real files in the ledger of attempts, and what the table says of them."""
-    folder = (
-        home.attempts / slug(model) / slug(round_) / f"{digest('job', job_id, length=12)}-{attempt_id}" / "deliverables"
-    )
+    folder = home.attempts / attempt_place(model, round_, job_id, attempt_id) / "deliverables"
     folder.mkdir(parents=True)
     found = []
     for path in paths:
