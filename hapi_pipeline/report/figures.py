@@ -33,6 +33,17 @@ class Column:
         return self.kind not in ("word", "round", "month")
 
 
+COMPLETION = (
+    Column("n_completed", "Completed", "count"),
+    Column("n_eligible", "of jobs", "count"),
+    Column("n_graded", "Known", "count"),
+    Column("rate", "Rate (95 % interval)", "share", "rate_lo", "rate_hi"),
+    Column("bound_lo", "Lower bound", "share"),
+    Column("bound_hi", "Upper bound", "share"),
+)
+"""A completion rate with its counts and bounds."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """What stands in a page as one figure."""

@@ -11,7 +11,7 @@ from hapi_pipeline.plots.svg import Frame
 from hapi_pipeline.report import words
 from hapi_pipeline.report.ask import Answer, Row, Sources, round_name, rounds_in_order
 from hapi_pipeline.report.draw import WIDE, both, unique
-from hapi_pipeline.report.figures import Column, Figure, Page, Section, traced
+from hapi_pipeline.report.figures import COMPLETION, Column, Figure, Page, Section, traced
 from hapi_pipeline.report.numbers import count
 
 if TYPE_CHECKING:
@@ -118,12 +118,7 @@ _RATE_COLUMNS = (
     Column("category", "Category"),
     Column("model", "Model"),
     Column("round", "Round", "round"),
-    Column("n_completed", "Completed", "count"),
-    Column("n_eligible", "of jobs", "count"),
-    Column("n_graded", "Known", "count"),
-    Column("rate", "Rate (95 % interval)", "share", "rate_lo", "rate_hi"),
-    Column("bound_lo", "Lower bound", "share"),
-    Column("bound_hi", "Upper bound", "share"),
+    *COMPLETION,
 )
 _SHORT = {"agent_alone": "alone", "feedback_1": "feedback", "feedback_2": "2 feedbacks", "retry_1": "no feedback"}
 _TINY = {"agent_alone": "A", "feedback_1": "F", "feedback_2": "F2", "retry_1": "R"}

@@ -7,7 +7,7 @@ from hapi_pipeline.plots.charts import Curve, Estimate, Lift
 from hapi_pipeline.report import words
 from hapi_pipeline.report.ask import RULES, Answer, Row, Sources
 from hapi_pipeline.report.draw import WIDE, bars, both, completion, estimate, unique
-from hapi_pipeline.report.figures import Column, Figure, Page, Section, Tile, traced
+from hapi_pipeline.report.figures import COMPLETION, Column, Figure, Page, Section, Tile, traced
 from hapi_pipeline.report.numbers import cents, count, points, share, span, usd
 from hapi_pipeline.report.pages.asked import BOARD, PAIRS
 
@@ -113,12 +113,7 @@ def _completion_figure(board: Answer, rule: str) -> Figure:
         (
             Column("model", "Model"),
             Column("round", "Round", "round"),
-            Column("n_completed", "Completed", "count"),
-            Column("n_eligible", "of jobs", "count"),
-            Column("n_graded", "Known", "count"),
-            Column("rate", "Rate (95 % interval)", "share", "rate_lo", "rate_hi"),
-            Column("bound_lo", "Lower bound", "share"),
-            Column("bound_hi", "Upper bound", "share"),
+            *COMPLETION,
             Column("rate_cl_lo", "By client, from", "share"),
             Column("rate_cl_hi", "to", "share"),
             Column("earn_rate", "Share of the money", "share", "earn_lo", "earn_hi"),
