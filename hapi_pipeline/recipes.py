@@ -20,6 +20,7 @@ from hapi_pipeline.curation.rules import CHAIN, ON_ONE_POST, judged_tables, kept
 from hapi_pipeline.engine import batches, files_of, query, run, run_together
 from hapi_pipeline.lake import Lake, Written
 from hapi_pipeline.naming import digest
+from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.parameters import constant_relations, query_parameters
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.results import BY_CELL, COMPUTED, SUMMARIES
@@ -36,6 +37,7 @@ BuildTogether = Callable[[Lake, Registry, Sequence[Scope]], Iterable[tuple[Scope
 Outside = Callable[[Lake, Scope], str]
 States = dict[tuple[str, tuple[str | None, ...]], str]
 """What tables were like when they were last looked at, by the values of their partition keys."""
+_WRITTEN_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -260,10 +262,14 @@ def bring_up_to_date(
     states: States = {}
     seen = {_key(scope): recipe.fingerprint(lake, registry, scope, states) for scope in scopes}
     stale = [scope for scope in scopes if not has(scope, seen[_key(scope)])]
-    written = {
-        _key(scope): lake.write(recipe.name, rows, scope, seen[_key(scope)])
-        for scope, rows in make_partitions(recipe, lake, registry, stale)
-    }
+
+    def write(made: tuple[Scope, Rows]) -> tuple[Scope, Written]:
+        scope, rows = made
+        return scope, lake.write(recipe.name, rows, scope, seen[_key(scope)])
+
+    # rows that were made together are in memory already: while one file waits for the disk, the next is encoded
+    at_once = _WRITTEN_AT_ONCE if recipe.build_together is not None else 1
+    written = {_key(s): w for s, w in in_threads(write, make_partitions(recipe, lake, registry, stale), at_once)}
     return [written.get(_key(scope)) for scope in scopes]
 
 
