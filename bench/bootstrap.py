@@ -35,8 +35,8 @@ def main() -> None:
         from hapi_pipeline.stats import paired
 
         a, b = np.triu_indices(asked.models, 1)
-        differences = paired.resampled_differences(values, a, b)
-        blocks = [differences(weights) for weights in bootstrap.weight_blocks(asked.jobs, asked.draws)]
+        differences = paired.Differences(values, a, b)
+        blocks = [differences.resampled(weights) for weights in bootstrap.weight_blocks(asked.jobs, asked.draws)]
         lo, hi = bootstrap.interval(np.concatenate(blocks))
         return float(lo[0]), float(hi[0])
 

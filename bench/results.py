@@ -8,8 +8,10 @@ A lake of so many verdicts is written cell by cell: rubrics of twelve criteria, 
 again what failed, one verdict in twenty given again (the older ones stay, not current), one packet in ten graded twice.
 `rates` are the tables from verdicts to completion rates (attempt_outcomes, job_states, outcome_counts,
 completion_rates), by the project's own SQL and code, written to the lake; every peer works out the same completion
-rates from the same files and must arrive at the same counts. Then the other tables, each by itself. Every side runs in
-a process of its own; memory is the peak of its resident pages (of Spark: with its Java process).
+rates from the same files and must arrive at the same counts. Then the other tables, each by itself. Every side, and
+every other table, runs in a process of its own; memory is the peak of its resident pages (of Spark: with its Java
+process). There is a client for every three jobs of a month, the same in all months; with `--unknown-clients` every job
+counts as a client of its own, which is what resampling takes longest over.
 
 `--refresh` counts the bytes that are read of the lake when one cell is made anew, and when the summaries are.
 """
@@ -17,6 +19,7 @@ a process of its own; memory is the peak of its resident pages (of Spark: with i
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -56,6 +59,7 @@ REGRADED, TWICE = 0.05, 0.1
 PASS = 0.93  # of a criterion: some two in five attempts are complete
 CATEGORIES = ("Accounting", "Admin", "Data", "Design", "Engineering", "Marketing", "Translation", "Web", "Writing")
 RATES = ("attempt_outcomes", "job_states", "outcome_counts", "completion_rates")
+OTHERS = tuple(table for table in (*BY_CELL, *SUMMARIES) if table not in RATES)
 PEERS = ("duckdb", "polars", "pandas", "spark")
 _MOST_ADDRESSED = 12 << 30  # bytes of a side's address space
 _TRIES = 1 + 0.6 + 0.36  # attempts a job over the three rounds, about
@@ -77,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cohorts", type=int, default=12)
     parser.add_argument("--models", type=int, default=10)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--unknown-clients", action="store_true", help="a lake in which no job's client is known")
     parser.add_argument("--refresh", action="store_true", help="count what refreshing one cell reads")
     parser.add_argument("--rates-only", action="store_true", help="leave out all other tables")
     parser.add_argument("--work", type=Path, help="folder for the lake, emptied at the end")
@@ -88,21 +93,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-results-", dir=given.work) as scratch:
         root = Path(scratch) / "lake"
         console.print(f"writing {given.verdicts:,} verdicts in {given.cohorts} × {given.models} cells …")
-        rows = write_lake(Lake(root), given.verdicts, given.cohorts, given.models)
+        rows = write_lake(Lake(root), given.verdicts, given.cohorts, given.models, not given.unknown_clients)
         if given.refresh:
             console.print(refresh_table(root, rows))
             return 0
         console.print(rates_table(rates_of_all(root, given.peers, console), rows, root))
         if not given.rates_only:
-            others = side("others", root)
-            console.print(others_table(others))
+            console.print(others_table({table: side(table, root) for table in OTHERS}))
     return 0
 
 
 # --- the lake ----------------
 
 
-def write_lake(lake: Lake, verdicts: int, cohorts: int, models: int) -> int:
+def write_lake(lake: Lake, verdicts: int, cohorts: int, models: int, known_clients: bool = True) -> int:
     """Write attempts, rubrics, jobs and verdicts; the number of verdicts, which is about the one asked for."""
     import numpy as np
 
@@ -110,7 +114,7 @@ def write_lake(lake: Lake, verdicts: int, cohorts: int, models: int) -> int:
     made = 0
     for month in range(cohorts):
         cohort = f"{2023 + month // 12}-{month % 12 + 1:02d}"
-        _write_jobs(lake, cohort, jobs)
+        _write_jobs(lake, cohort, jobs, known_clients)
         for number in range(models):
             dice = np.random.default_rng([SEED, month, number])
             made += _write_cell(lake, cohort, f"model-{number:02d}", jobs, dice)
@@ -169,21 +173,23 @@ def _hashes(dice: np.random.Generator, size: int) -> pa.Array:
     )
 
 
-def _write_jobs(lake: Lake, cohort: str, jobs: int) -> None:
+def _write_jobs(lake: Lake, cohort: str, jobs: int, known_clients: bool) -> None:
     import numpy as np
     import pyarrow as pa
 
     ids, keys = _texts(f"~{cohort}-", np.arange(jobs), 8), {"cohort": cohort}
     dice = np.random.default_rng([SEED, int(cohort.replace("-", ""))])
     closed = int(np.datetime64(f"{cohort}-15", "us").astype(np.int64))
+    prices = dice.integers(10, 499, jobs).astype(float)
+    clients = _texts("client-", dice.integers(0, max(jobs // 3, 1), jobs), 6)
     _put(
         lake,
         "benchmark_jobs",
         {
             "job_id": ids,
             "category": pa.array(CATEGORIES).take(pa.array(np.arange(jobs) % len(CATEGORIES))),
-            "price_usd": dice.integers(10, 499, jobs).astype(float),
-            "client_id": _texts("client-", dice.integers(0, max(jobs // 3, 1), jobs), 6),
+            "price_usd": prices,
+            "client_id": clients if known_clients else None,
             "completed_at": pa.array(np.full(jobs, closed), pa.timestamp("us", "UTC")),
             "posted_at": pa.array(np.full(jobs, closed), pa.timestamp("us", "UTC")),
             "rubric_version": "v1",
@@ -307,14 +313,11 @@ def ours(root: Path) -> dict[str, Any]:
     return {**_sums(counts), "seconds": spent}
 
 
-def others(root: Path) -> dict[str, Any]:
-    """All other tables."""
-    lake, known, spent = Lake(root), registry(), {}
-    for table in (t for t in (*BY_CELL, *SUMMARIES) if t not in RATES):
-        started = time.perf_counter()
-        make(lake, known, table, cells(lake) if table in BY_CELL else scopes_of(table, lake))
-        spent[table] = time.perf_counter() - started
-    return {"seconds": spent}
+def other(table: str, root: Path) -> dict[str, Any]:
+    """One of the other tables."""
+    lake = Lake(root)
+    make(lake, registry(), table, cells(lake) if table in BY_CELL else scopes_of(table, lake))
+    return {}
 
 
 def scopes_of(table: str, lake: Lake) -> list[dict[str, str]]:
@@ -521,7 +524,7 @@ def spark_side(root: Path) -> dict[str, Any]:
 
 SIDES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ours": ours,
-    "others": others,
+    **{table: functools.partial(other, table) for table in OTHERS},
     "duckdb": duckdb_at_once,
     "duckdb by cell": duckdb_by_cell,
     "polars": polars_side,
@@ -602,12 +605,15 @@ def rates_table(runs: Mapping[str, Run], rows: int, root: Path) -> Table:
     return table
 
 
-def others_table(run: Run) -> Table:
-    table = Table(title=f"the other tables: {run.seconds:.1f} s, {run.peak_mib:,.0f} MiB at most")
+def others_table(runs: Mapping[str, Run]) -> Table:
+    total = sum(run.cpu_seconds for run in runs.values())
+    most = max(run.peak_mib for run in runs.values())
+    table = Table(title=f"the other tables: {total:.1f} CPU s, {most:,.0f} MiB at most")
     table.add_column("table")
-    table.add_column("seconds", justify="right")
-    for name, seconds in sorted(run.told["seconds"].items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{seconds:.2f}")
+    for column in ("seconds", "CPU s", "peak MiB"):
+        table.add_column(column, justify="right")
+    for name, run in sorted(runs.items(), key=lambda item: -item[1].cpu_seconds):
+        table.add_row(name, f"{run.seconds:.1f}", f"{run.cpu_seconds:.1f}", f"{run.peak_mib:,.0f}")
     return table
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.engine import summed
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.stats import agreement as figures
@@ -18,6 +18,7 @@ from hapi_pipeline.stats.agreement import Estimate
 from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
     import pyarrow as pa
 
@@ -31,46 +32,82 @@ MOST_OPEN = 0.05
 """If a larger share of the doubly graded attempts is not settled, rates are not corrected: open ones are where graders
 disagreed, and leaving them out would make graders look better than they are."""
 
-_NUMBERED = "WITH numbered AS (SELECT *, dense_rank() OVER (ORDER BY attempt_id) AS attempt FROM grades)"
-_PACKETS = f"""
-{_NUMBERED}
-SELECT attempt, cohort, model, round, job_id, coalesce(category, 'unknown') AS category, grader, n_graders,
-    minutes, simulated
-FROM numbered
-"""  # noqa: S608
-# what each grader said of each unit: 1 passed, 0 failed, who could not judge is left out; settled: -1 where unknown
-_CRITERIA = f"""
-{_NUMBERED}, said AS (
-    SELECT * EXCLUDE (passes, fails), unnest(passes) AS criterion_id, 1 AS said FROM numbered WHERE n_graders > 1
-    UNION ALL
-    SELECT * EXCLUDE (passes, fails), unnest(fails) AS criterion_id, 0 AS said FROM numbered WHERE n_graders > 1
+# attempts that several judged, numbered in the order of their ids
+_DOUBLES = """
+WITH doubles AS (
+    SELECT attempt_id, row_number() OVER (ORDER BY attempt_id) AS attempt
+    FROM (SELECT DISTINCT attempt_id FROM grades WHERE n_graders > 1)
 )
-SELECT s.attempt, s.cohort, s.model, s.round, s.job_id, coalesce(s.category, 'unknown') AS category, r.importance,
-    s.grader, s.said, dense_rank() OVER (ORDER BY s.attempt, s.criterion_id) AS unit,
-    CASE WHEN list_contains(s.settled_passes, s.criterion_id) THEN 1
-         WHEN list_contains(s.settled_fails, s.criterion_id) THEN 0 ELSE -1 END AS settled
-FROM said s
-JOIN rubrics r ON r.job_id = s.job_id AND r.criterion_id = s.criterion_id
-ORDER BY s.attempt, s.criterion_id, s.grader_role = 'second', s.grader
+"""
+# the others, with a row each, only need a number of their own
+_PACKETS = f"""
+{_DOUBLES}
+SELECT coalesce(d.attempt, -row_number() OVER ()) AS attempt, g.cohort, g.model, g.round, g.job_id,
+    coalesce(g.category, 'unknown') AS category, g.grader, g.n_graders, g.minutes, g.simulated
+FROM grades g LEFT JOIN doubles d USING (attempt_id)
+"""  # noqa: S608
+# what each grader said of each unit: 1 passed, 0 failed, who could not judge is left out; settled: -1 where unknown.
+# What is known of the attempt is left to _PACKETS: here it would stand in many rows
+_CRITERIA = f"""
+{_DOUBLES}, lists AS (
+    SELECT d.attempt, g.job_id, g.grader, g.grader_role, g.passes, g.fails, g.settled_passes, g.settled_fails
+    FROM grades g JOIN doubles d USING (attempt_id)
+),
+said AS (
+    SELECT *, unnest(passes) AS criterion_id, 1 AS said FROM lists
+    UNION ALL
+    SELECT *, unnest(fails) AS criterion_id, 0 AS said FROM lists
+),
+told AS (
+    SELECT attempt, job_id, grader, grader_role = 'second' AS is_second, criterion_id, said,
+        CASE WHEN list_contains(settled_passes, criterion_id) THEN 1
+             WHEN list_contains(settled_fails, criterion_id) THEN 0 ELSE -1 END AS settled
+    FROM said
+)
+SELECT t.attempt, t.criterion_id, r.importance, t.grader, t.said, t.settled
+FROM told t
+JOIN rubrics r ON r.job_id = t.job_id AND r.criterion_id = t.criterion_id
+ORDER BY t.attempt, t.criterion_id, t.is_second, t.grader
 """  # noqa: S608
 _COMPLETIONS = f"""
-{_NUMBERED}
-SELECT attempt, cohort, model, round, job_id, coalesce(category, 'unknown') AS category, NULL::VARCHAR AS importance,
-    grader, all_criteria::INT AS said, attempt AS unit
-FROM numbered
-WHERE n_graders > 1 AND all_criteria IS NOT NULL
-ORDER BY attempt, grader_role = 'second', grader
+{_DOUBLES}
+SELECT d.attempt, NULL::VARCHAR AS criterion_id, NULL::VARCHAR AS importance, g.grader, g.all_criteria::INT AS said
+FROM grades g JOIN doubles d USING (attempt_id)
+WHERE g.all_criteria IS NOT NULL
+ORDER BY d.attempt, g.grader_role = 'second', g.grader
 """  # noqa: S608
 
 
+_OF_ATTEMPT = ("cohort", "model", "round", "job_id", "category")
 _INPUTS = ["grades", "rubrics", "attempt_outcomes"]
 
 
 def _frames(lake: Lake, *queries: str, tables: Sequence[str] = _INPUTS) -> list[pd.DataFrame]:
-    with connect() as connection:
-        open_tables(connection, lake, list(tables))
+    def ask(connection: duckdb.DuckDBPyConnection) -> list[pd.DataFrame]:
         # few distinct texts in many rows: as categories they take a tenth of the memory
         return [connection.sql(sql).to_arrow_table().to_pandas(strings_to_categorical=True) for sql in queries]
+
+    return summed({name: lake.files(name) for name in tables}, ask)
+
+
+def _with_attempts(said: pd.DataFrame, packets: pd.DataFrame) -> pd.DataFrame:
+    """What was said, with what is known of its attempt, and numbers of units: an attempt, or a criterion of one."""
+    import numpy as np
+
+    known = packets[packets["attempt"] > 0].drop_duplicates("attempt").sort_values("attempt")  # 1, 2, …
+    place = said["attempt"].to_numpy() - 1
+    facts = {name: _as_met(known[name].array.take(place)) for name in _OF_ATTEMPT}
+    begins = np.zeros(len(said), bool)
+    for part in (said["attempt"].to_numpy(), said["criterion_id"].cat.codes.to_numpy()):
+        begins |= np.diff(part, prepend=-2) != 0
+    return said.drop(columns="criterion_id").assign(unit=np.cumsum(begins), **facts)
+
+
+def _as_met(texts: pd.Categorical) -> pd.Categorical:
+    """The categories in the order in which they are met, so that sums over them have one order."""
+    import pandas as pd
+
+    return texts.set_categories(texts.categories[pd.unique(texts.codes)])
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -99,7 +136,8 @@ def grader_agreement(lake: Lake, registry: Registry, scope: Mapping[str, str]) -
     """The table `grader_agreement`."""
     from hapi_pipeline.stats.bootstrap import job_weights
 
-    packets, criteria, completions = _frames(lake, _PACKETS, _CRITERIA, _COMPLETIONS)
+    packets, *both = _frames(lake, _PACKETS, _CRITERIA, _COMPLETIONS)
+    criteria, completions = (_with_attempts(said, packets) for said in both)
     doubles = packets[packets["n_graders"] > 1]
     jobs = _index(doubles)
     weights = job_weights(len(jobs), DRAWS, SEED)
@@ -204,6 +242,7 @@ def grader_profiles(lake: Lake, registry: Registry, scope: Mapping[str, str]) ->
     from hapi_pipeline.stats.bootstrap import job_weights
 
     packets, said = _frames(lake, _PACKETS, _CRITERIA)
+    said = _with_attempts(said, packets)
     of_unit = said.groupby("unit")["said"]
     said = said[of_unit.transform("size") > 1]
     of_unit = said.groupby("unit")["said"]

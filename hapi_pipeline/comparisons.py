@@ -5,9 +5,9 @@ What is here: which jobs, which pairs, which families. The formulas are in `stat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hapi_pipeline.job_grid import JobGrid, job_grid
 from hapi_pipeline.stats import bootstrap, paired
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 WINDOWS = ("all", "last_12", "post_cutoff")
 SIGNIFICANT = 0.05
-_DRAWN_BYTES = 128 << 20
-"""Memory of the resampled differences that are held at once."""
+_AT_ONCE_BYTES = 128 << 20
+"""Memory of the resampled differences that are held at once, and of what they are drawn from, each."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,23 @@ def compare(grid: JobGrid, draws: int = bootstrap.DRAWS, seed: int = bootstrap.S
     """Every two models of a grid under every window, rule and round; a pair once, the first by name being a."""
     import pyarrow as pa
 
-    parts = [rows for window in WINDOWS for rows in _compare_window(grid, window, draws, seed)]
     schema = TABLES["model_comparisons"].schema()
-    return pa.concat_tables([schema.empty_table(), *(part.select(schema.names).cast(schema) for part in parts)])
+    found: dict[str, pa.Table] = {}
+    for window in WINDOWS:
+        if window == "last_12" and grid.recent().all():
+            found[window] = _as_window(found["all"], window)
+        else:
+            parts = (rows.select(schema.names).cast(schema) for rows in _compare_window(grid, window, draws, seed))
+            found[window] = pa.concat_tables([schema.empty_table(), *parts])
+    return pa.concat_tables(found.values())
+
+
+def _as_window(rows: pa.Table, window: str) -> pa.Table:
+    """The rows of a window that has the same jobs as another one, under its own name."""
+    import pyarrow as pa
+
+    at = rows.schema.get_field_index("window")
+    return rows.set_column(at, rows.schema.field(at), pa.repeat(pa.scalar(window), len(rows)))
 
 
 def _compare_window(grid: JobGrid, window: str, draws: int, seed: int) -> Iterator[pa.Table]:
@@ -64,12 +78,8 @@ def _compare_window(grid: JobGrid, window: str, draws: int, seed: int) -> Iterat
     if not len(a):
         return
     clients = np.unique(grid.clients[jobs], return_inverse=True)[1]
-    at_once = max(1, _DRAWN_BYTES // (8 * draws * len(a)))
-    for start in range(0, len(families), at_once):
-        some = families[start : start + at_once]
-        resampled = _resampled(some, a, b, clients, draws, seed)
-        for family, differences in zip(some, resampled, strict=True):
-            yield _rows(grid, family, a, b, clients, differences)
+    for family, resampled in zip(families, _resampled(families, a, b, clients, draws, seed), strict=True):
+        yield _rows(grid, family, a, b, resampled)
 
 
 def _families(grid: JobGrid, window: str) -> tuple[list[Family], NDArray[np.intp]]:
@@ -103,6 +113,15 @@ def _pairs(grid: JobGrid, family: Family) -> tuple[NDArray[np.intp], NDArray[np.
     return a, b
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """What resampling tells of the pairs of a family."""
+
+    units: NDArray[np.int64]  # clients behind the common jobs
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+
+
 def _resampled(
     families: list[Family],
     a: NDArray[np.intp],
@@ -110,21 +129,43 @@ def _resampled(
     clients: NDArray[np.intp],
     draws: int,
     seed: int,
-) -> list[NDArray[np.float64]]:
-    """The differences of each family in each draw; all families see the same weights."""
+) -> list[Resampled]:
+    """The intervals of each family's differences. All see the same weights, drawn again for as many as fit at once."""
     import numpy as np
 
-    own = len(np.unique(clients)) == len(clients)
-    prepared: list[Callable[[Any], NDArray[np.float64]]] = [
-        paired.resampled_differences(family.complete, a, b) for family in families
-    ]
-    found = [np.empty((draws, len(a)), order="F") for _ in families]
+    n_clients = len(np.unique(clients))
+    of_jobs = None if n_clients == len(clients) else clients
+    found = [Resampled(np.empty(len(a), np.int64), np.empty(len(a)), np.empty(len(a))) for _ in families]
+    at_once = max(1, _AT_ONCE_BYTES // (8 * max(draws, len(clients))))
+    for some, pairs in _portions(len(families), len(a), at_once):
+        prepared = [paired.Differences(families[i].complete, a[pairs], b[pairs], of_jobs) for i in some]
+        drawn = _drawn(prepared, n_clients, draws, seed)
+        for i, differences, resampled in zip(some, prepared, drawn, strict=True):
+            found[i].units[pairs] = differences.units
+            found[i].lo[pairs], found[i].hi[pairs] = bootstrap.interval(resampled, units=differences.units)
+    return found
+
+
+def _drawn(prepared: Sequence[paired.Differences], n_clients: int, draws: int, seed: int) -> list[NDArray[np.float64]]:
+    """All differences in every draw: (draws × pairs) each."""
+    import numpy as np
+
+    found = [np.empty((draws, len(differences.units)), order="F") for differences in prepared]
     done = 0
-    for weights in bootstrap.weight_blocks(len(clients), draws, seed, None if own else clients):
+    for weights in bootstrap.weight_blocks(n_clients, draws, seed):
         for into, differences in zip(found, prepared, strict=True):
-            into[done : done + len(weights)] = differences(weights)
+            into[done : done + len(weights)] = differences.resampled(weights)
         done += len(weights)
     return found
+
+
+def _portions(n_families: int, n_pairs: int, at_once: int) -> Iterator[tuple[range, slice]]:
+    """Families and pairs that are worked on together: whole families, or a part of the pairs of one."""
+    pairs_at_once = min(n_pairs, at_once)
+    families_at_once = max(1, at_once // n_pairs)
+    for family in range(0, n_families, families_at_once):
+        for pair in range(0, n_pairs, pairs_at_once):
+            yield range(family, min(family + families_at_once, n_families)), slice(pair, pair + pairs_at_once)
 
 
 def _rows(
@@ -132,8 +173,7 @@ def _rows(
     family: Family,
     a: NDArray[np.intp],
     b: NDArray[np.intp],
-    clients: NDArray[np.intp],
-    differences: NDArray[np.float64],
+    resampled: Resampled,
 ) -> pa.Table:
     """The rows of a family."""
     import numpy as np
@@ -141,11 +181,10 @@ def _rows(
 
     counts = paired.Pairs(*(count[a, b] for count in paired.pair_counts(family.complete, family.open_to)))
     n = counts.n_common
-    units = _clients_behind(family.complete, a, b, clients)
     rate_a = bootstrap.ratio(counts.both + counts.only_a, n)
     rate_b = bootstrap.ratio(counts.both + counts.only_b, n)
     lo, hi = paired.newcombe(counts.both, counts.only_a, counts.only_b, counts.neither)
-    boot_lo, boot_hi = (np.round(end, 12) for end in bootstrap.interval(differences, units=units))
+    boot_lo, boot_hi = (np.round(end, 12) for end in (resampled.lo, resampled.hi))
     p_mid = np.where(n > 0, paired.mcnemar_mid_p(counts.only_a, counts.only_b), np.nan)
     p_holm = paired.holm(p_mid)
     bounds = _bounds(family, a, b)
@@ -162,7 +201,7 @@ def _rows(
         "n_only_a": counts.only_a,
         "n_only_b": counts.only_b,
         "n_neither": counts.neither,
-        "n_clients": units,
+        "n_clients": resampled.units,
     }
     real = {
         "rate_a": rate_a,
@@ -190,22 +229,6 @@ def _rows(
             "simulated": either > 0,
         }
     )
-
-
-def _clients_behind(
-    complete: NDArray[np.float64], a: NDArray[np.intp], b: NDArray[np.intp], clients: NDArray[np.intp]
-) -> NDArray[np.int64]:
-    """How many clients the common jobs of each pair come from; worked out once for pairs that share their jobs."""
-    import numpy as np
-
-    known = ~np.isnan(complete)
-    kind = np.unique(known, axis=1, return_inverse=True)[1].ravel() if known.size else np.zeros(known.shape[1], int)
-    counted: dict[tuple[int, int], int] = {}
-    for i, j in zip(a, b, strict=True):
-        key = (min(kind[i], kind[j]), max(kind[i], kind[j]))
-        if key not in counted:
-            counted[key] = len(np.unique(clients[known[:, i] & known[:, j]]))
-    return np.array([counted[min(kind[i], kind[j]), max(kind[i], kind[j])] for i, j in zip(a, b, strict=True)], int)
 
 
 def _bounds(

@@ -6,11 +6,11 @@ What is here: which jobs, which sums, which rows. The formulas are in `stats/sta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from hapi_pipeline.engine import connect, open_tables
-from hapi_pipeline.job_grid import JobGrid, floats, job_grid
+from hapi_pipeline.engine import stream, summed
+from hapi_pipeline.job_grid import JobGrid, job_grid
 from hapi_pipeline.rounds import ROUND
 from hapi_pipeline.stats import bootstrap
 from hapi_pipeline.stats.ratios import ratio_of_sums
@@ -18,6 +18,7 @@ from hapi_pipeline.stats.stages import Expected, Step, Worth, expected, worth
 from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
+    import duckdb
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -66,23 +67,24 @@ def spending(lake: Lake, grid: JobGrid) -> Spending:
     """What attempts at the jobs of the grid cost, and how long reviews of them took."""
     import numpy as np
 
-    with connect() as connection:
-        open_tables(connection, lake, ["attempts", "grades"])
-        keys = {"jobs": list(grid.jobs), "models": list(grid.models)}
-        found = connection.execute(_SPENT, keys).fetchnumpy()
-        cohorts = [str(cohort) for cohort in np.ma.filled(found["cohort"], "")]
-    shape = (len(grid.jobs), len(grid.models))
-    mine = np.asarray([grid.cohorts[job] == cohort for job, cohort in zip(found["job"], cohorts, strict=True)], bool)
-    rounds = np.asarray(np.ma.filled(found["round"], ""), dtype=object)
-    columns: dict[str, dict[str, Floats]] = {}
-    for key in ("attempts", "priced", "cost", "samples", "reviewed", "timed", "minutes"):
-        columns[key] = {}
-        values = np.nan_to_num(floats(found[key]))
-        for name in grid.rounds:
-            some = mine & (rounds == name)
-            columns[key][name] = np.zeros(shape)
-            columns[key][name][found["job"][some], found["model"][some]] = values[some]
-    return Spending(**columns)
+    keys = {
+        "jobs": list(grid.jobs),
+        "cohorts": [str(cohort) for cohort in grid.cohorts],
+        "models": list(grid.models),
+        "rounds": list(grid.rounds),
+    }
+    shape = (len(grid.rounds), len(grid.jobs), len(grid.models))
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> dict[str, Floats]:
+        columns = {field.name: np.zeros(shape) for field in fields(Spending)}
+        for found in stream(connection, _SPENT, keys):  # some thousand at a time, for there are many
+            at = tuple(found.column(key).to_numpy() for key in ("round", "job", "model"))
+            for name, column in columns.items():
+                column[at] = np.nan_to_num(found.column(name).to_numpy(zero_copy_only=False))
+        return columns
+
+    columns = summed({name: lake.files(name) for name in ("attempts", "grades")}, ask)
+    return Spending(**{name: dict(zip(grid.rounds, column, strict=True)) for name, column in columns.items()})
 
 
 _SPENT = """
@@ -90,9 +92,9 @@ _SPENT = """
         SELECT attempt_id, count(*) AS n, avg(minutes) AS minutes FROM grades GROUP BY attempt_id
     ),
     wanted AS (
-        SELECT unnest($jobs) AS job_id, unnest(range(len($jobs))) AS job
+        SELECT unnest($jobs) AS job_id, unnest($cohorts) AS cohort, unnest(range(len($jobs))) AS job
     )
-    SELECT w.job, list_position($models, a.model) - 1 AS model, a.cohort, a.round,
+    SELECT w.job, list_position($models, a.model) - 1 AS model, list_position($rounds, a.round) - 1 AS round,
         count(*) AS attempts, count(a.cost_usd) AS priced,
         sum(round(a.cost_usd * 1e9)::HUGEINT)::DOUBLE / 1e9 AS cost,
         count(DISTINCT a.sample) AS samples,
@@ -101,8 +103,8 @@ _SPENT = """
         max(r.minutes) FILTER (WHERE a.counts AND a.n_deliverables > 0) AS minutes
     FROM (
         SELECT * REPLACE (coalesce(sample, 1) AS sample), is_current AND coalesce(sample, 1) = 1 AS counts FROM attempts
-    ) a JOIN wanted w USING (job_id) LEFT JOIN reviews r USING (attempt_id)
-    WHERE a.model IN (SELECT unnest($models))
+    ) a JOIN wanted w USING (job_id, cohort) LEFT JOIN reviews r USING (attempt_id)
+    WHERE a.model IN (SELECT unnest($models)) AND a.round IN (SELECT unnest($rounds))
     GROUP BY ALL
 """
 
@@ -152,16 +154,18 @@ def _sums(columns: Floats, clients: NDArray[np.int64], draws: int, seed: int) ->
     flat = columns.reshape(len(columns), -1)
     unknown = np.isnan(flat).any(axis=0)
     known = np.where(np.isnan(flat), 0.0, flat)
-    whole = (known == np.rint(known)).all(axis=0)
-    own = len(np.unique(clients)) == len(clients)
+    plain = np.where(unknown, np.nan, known.sum(axis=0))
+    names, of_jobs = np.unique(clients, return_inverse=True)
+    by_client = bootstrap.cluster_sums(known, of_jobs if len(names) < len(clients) else None)
+    whole = (by_client == np.rint(by_client)).all(axis=0)
+    parts = [(some, by_client[:, some]) for some in (whole, ~whole)]
     found = np.empty((draws, flat.shape[1]))
     done = 0
-    for weights in bootstrap.weight_blocks(len(flat), draws, seed, None if own else clients):
-        for some in (whole, ~whole):
-            found[done : done + len(weights), some] = bootstrap.resampled_sums(known[:, some], weights)
+    for weights in bootstrap.weight_blocks(len(by_client), draws, seed):
+        for some, sums in parts:
+            found[done : done + len(weights), some] = bootstrap.resampled_sums(sums, weights)
         done += len(weights)
     found[:, unknown] = np.nan
-    plain = np.where(unknown, np.nan, known.sum(axis=0))
     return plain.reshape(columns.shape[1:]), found.reshape(draws, *columns.shape[1:])
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hapi_pipeline.copies import copy_of
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.parallel import ahead, cores
 from hapi_pipeline.settings import UserError, shipped
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+Made = TypeVar("Made")
+Files = Mapping[str, Sequence[Path]]
+"""Files of tables, by the tables' names."""
 _SETTINGS = {"preserve_insertion_order": "true"}
 _BATCH = 8192  # rows that a stream hands over at a time
 
@@ -180,8 +185,8 @@ def open_tables(
     open_files(connection, {name: lake.files(name, keys) for name, keys in scopes.items()})
 
 
-def open_files(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Path]]) -> None:
-    """Make a view for each table, over exactly these of its files."""
+def open_files(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Path | str]]) -> None:
+    """Make a view for each table, over exactly these of its files (paths, or addresses that DuckDB can read)."""
     import duckdb
 
     for name, files in tables.items():
@@ -226,7 +231,7 @@ def duckdb_type(column: str) -> str:
     return _DUCKDB[FIELDS[column].type]
 
 
-def parquet(files: Iterable[Path]) -> str:
+def parquet(files: Iterable[Path | str]) -> str:
     """A DuckDB table function over exactly these Parquet files."""
     listed = ", ".join(quoted(path) for path in files)
     return f"read_parquet([{listed}], hive_partitioning=false, union_by_name=true)"
@@ -249,8 +254,13 @@ def run(
     `scope` names partition keys: each table read is limited to the files that match the keys it is partitioned by.
     `params` are the query's $named parameters; those it does not use are left out. `relations` are extra inputs.
     """
-    with _opened(lake, made, [scope], relations or {}) as connection:
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+        _register(connection, made, [scope], relations or {})
         return connection.sql(made.sql, params=_used(made, params) or None).to_arrow_table()
+
+    made_on = on_files if scope else summed
+    return made_on(_inputs_of(lake, made, [scope], relations or {}), ask)
 
 
 def run_together(
@@ -271,7 +281,9 @@ def run_together(
     order = ", ".join(f'"{name}"' for name in dict.fromkeys(("cohort", "model", *table.key)))
     sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
     cohorts = {scope["cohort"] for scope in scopes}
-    with _opened(lake, made, scopes, relations or {}) as connection:
+    with connect() as connection:
+        open_files(connection, _inputs_of(lake, made, scopes, relations or {}))
+        _register(connection, made, scopes, relations or {})
         shared = len(cohorts) > 1 and _jobs_in_two_cohorts(connection, made)
         rows = None if shared else connection.sql(sql, params=_used(made, params) or None).to_arrow_table()
     if rows is None:
@@ -311,19 +323,25 @@ def _cut_by_cell(rows: pa.Table, scopes: Sequence[Mapping[str, str]]) -> Iterato
         yield scope, rows.slice(at, count)
 
 
-@contextmanager
-def _opened(
+def _inputs_of(
     lake: Lake, made: Query, scopes: Sequence[Mapping[str, str]], relations: Mapping[str, pa.Table]
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection on which a query finds its inputs, limited to the files that match any of the scopes."""
-    with connect() as connection:
-        wanted = [name for name in made.inputs if name not in relations and name not in CONSTANT_RELATIONS]
-        open_files(connection, {name: files_of(lake, name, scopes) for name in wanted})
-        if "cells" in made.inputs and "cells" not in relations:
-            relations = {**relations, "cells": _cells(scopes)}
-        for name, rows in relations.items():
-            connection.register(name, rows)
-        yield connection
+) -> Files:
+    """The files of the tables that a query names, limited to those that match any of the scopes."""
+    wanted = [name for name in made.inputs if name not in relations and name not in CONSTANT_RELATIONS]
+    return {name: files_of(lake, name, scopes) for name in wanted}
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    made: Query,
+    scopes: Sequence[Mapping[str, str]],
+    relations: Mapping[str, pa.Table],
+) -> None:
+    """Let a query find what it names besides files."""
+    if "cells" in made.inputs and "cells" not in relations:
+        relations = {**relations, "cells": _cells(scopes)}
+    for name, rows in relations.items():
+        connection.register(name, rows)
 
 
 def files_of(lake: Lake, table: str, scopes: Sequence[Mapping[str, str]]) -> list[Path]:
@@ -347,6 +365,36 @@ _SORTING = {"memory_limit": "700MB", "threads": "1"}
 """The same for sorting long texts: with more threads DuckDB needs more memory than it may have, and gives up."""
 
 
+_LARGE = 4 << 20
+"""Bytes of Parquet up to which adding up all of them needs no bound: states of jobs become a hundred times as many."""
+_SUMMING = {"memory_limit": "400MB"}
+
+
+def _bytes(files: Files) -> int:
+    return sum(path.stat().st_size for some in files.values() for path in some)
+
+
+def on_files(files: Files, work: Callable[[duckdb.DuckDBPyConnection], Made]) -> Made:
+    """What `work` makes on a connection with a view for each table over these files."""
+    with connect() as connection:
+        open_files(connection, files)
+        return work(connection)
+
+
+def summed(files: Files, work: Callable[[duckdb.DuckDBPyConnection], Made]) -> Made:
+    """The same for what adds up over all months and models: where there is much in the files, memory is bounded.
+
+    Not everything in DuckDB can wait in a file: `work` that does not do with so little begins anew without a bound.
+    """
+    import duckdb
+
+    if _bytes(files) > _LARGE:
+        with contextlib.suppress(duckdb.OutOfMemoryException), spilling(_SUMMING) as connection:
+            open_files(connection, files)
+            return work(connection)
+    return on_files(files, work)
+
+
 @contextmanager
 def spilling(settings: Mapping[str, str] = SPILLING) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to a database of its own that stays within the memory of its settings, whatever it works on."""
@@ -364,8 +412,7 @@ def batches(
     table = TABLES[made.name]
     columns, order = (", ".join(f'"{name}"' for name in names) for names in (table.names, table.key))
     files = {name: lake.files(name, _own_keys(name, scope)) for name in made.inputs}
-    small = sum(path.stat().st_size for some in files.values() for path in some) <= _SMALL
-    with connect() if small else spilling(_SORTING) as connection:
+    with connect() if _bytes(files) <= _SMALL else spilling(_SORTING) as connection:
         open_files(connection, files)
         sql = f"SELECT {columns} FROM ({made.sql}\n) ORDER BY {order}"  # noqa: S608
         yield from stream(connection, sql, _used(made, params))
@@ -408,19 +455,31 @@ def read_only_query(lake: Lake, sql: str, tables: Collection[str] = tuple(TABLES
             raise UserError("Only a single SELECT can be asked; the lake is never changed by a query.")
         root = lake.root.resolve()
         try:
-            open_tables(connection, Lake(root), list(tables))
+            allowed = _open_for_a_question(connection, lake, sql, tables)
         except duckdb.Error as error:
             told = UserError(f"A table cannot be read; `hapi rebuild --write` remakes it: {_first_line(error)}")
             raise named_trouble(error, root) or told from error
-        # ledgers that are links, as in the lake of a day: DuckDB looks at where they lead
-        linked = [p.resolve() for p in root.iterdir() if p.is_symlink()] if root.is_dir() else []
-        connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, [root, *linked]))}]")
+        connection.execute(f"SET allowed_directories = [{', '.join(map(quoted, allowed))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         try:
             return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise named_trouble(error, root) or UserError(f"The query failed: {_first_line(error)}") from error
+
+
+def _open_for_a_question(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, sql: str, tables: Collection[str]
+) -> list[object]:
+    """Make the views that a question may read; the folders or addresses that their files lie in."""
+    if copy := copy_of(lake.root):
+        from hapi_pipeline.direct import named_in, open_objects
+
+        return [open_objects(connection, copy, named_in(sql, tables))]
+    root = lake.root.resolve()
+    open_tables(connection, Lake(root), list(tables))
+    # ledgers that are links, as in the lake of a day: DuckDB looks at where they lead
+    return [root, *(p.resolve() for p in root.iterdir() if p.is_symlink())] if root.is_dir() else [root]
 
 
 def _first_line(error: Exception) -> str:

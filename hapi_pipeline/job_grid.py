@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.engine import stream, summed
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,9 +49,7 @@ class JobGrid:
 
 def job_grid(lake: Lake) -> JobGrid:
     """The grid of a lake, from the table job_states."""
-    with connect() as connection:
-        open_tables(connection, lake, ["job_states"])
-        return _grid(connection)
+    return summed({"job_states": lake.files("job_states")}, _grid)
 
 
 def _grid(connection: duckdb.DuckDBPyConnection) -> JobGrid:
@@ -63,15 +61,20 @@ def _grid(connection: duckdb.DuckDBPyConnection) -> JobGrid:
         tuple(str(name) for (name,) in connection.sql(f"SELECT DISTINCT {key} FROM job_states ORDER BY 1").fetchall())  # noqa: S608
         for key in ("model", "round", "rule")
     )
-    cells = connection.execute(_CELLS, {"models": list(models), "rounds": list(rounds), "rules": list(rules)})
-    found = cells.fetchnumpy()
-    shape = (len(rounds), len(rules), len(jobs["job"]), len(models))
-    at = tuple(found[key] for key in ("round", "rule", "job", "model"))
-    listed, before, simulated = (np.zeros(shape, bool) for _ in range(3))
-    complete, after = np.full(shape, np.nan), np.full(shape, np.nan)
-    listed[at], before[at], simulated[at] = True, found["complete_before"], found["simulated"]
-    complete[at], after[at] = floats(found["complete"]), floats(found["after_cutoff"])
-    kinds = [(i, j, (name, rule)) for i, name in enumerate(rounds) for j, rule in enumerate(rules)]
+    shape = (len(jobs["job"]), len(models))
+    kinds = [(name, rule) for name in rounds for rule in rules]
+    listed, simulated = np.zeros(shape, bool), np.zeros(shape, bool)
+    complete, after = np.full((len(kinds), *shape), np.nan), np.full(shape, np.nan)
+    before = np.zeros(complete.shape, bool)
+    names = {"models": list(models), "rounds": list(rounds), "rules": list(rules)}
+    for cells in stream(connection, _CELLS, names):  # some thousand at a time, for there are many
+        found = {name: cells.column(name).to_numpy(zero_copy_only=False) for name in cells.schema.names}
+        at = (found["job"], found["model"])
+        kind = found["round"] * len(rules) + found["rule"]
+        listed[at] = True
+        simulated[at[0][found["simulated"]], at[1][found["simulated"]]] = True
+        after[at], complete[kind, *at] = found["after_cutoff"], found["complete"]
+        before[kind, *at] = found["complete_before"]
     return JobGrid(
         jobs=tuple(str(job) for job in jobs["job_id"]),
         cohorts=_objects(jobs["cohort"]),
@@ -82,11 +85,11 @@ def _grid(connection: duckdb.DuckDBPyConnection) -> JobGrid:
         models=models,
         rounds=rounds,
         rules=rules,
-        listed=np.asarray(listed.any(axis=(0, 1))),
-        after=after[0, 0] if kinds else np.zeros(shape[2:]),
-        simulated=np.asarray(simulated.any(axis=(0, 1))),
-        complete={key: complete[i, j] for i, j, key in kinds},
-        before={key: before[i, j] for i, j, key in kinds},
+        listed=listed,
+        after=after,
+        simulated=simulated,
+        complete=dict(zip(kinds, complete, strict=True)),
+        before=dict(zip(kinds, before, strict=True)),
     )
 
 

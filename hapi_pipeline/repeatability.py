@@ -6,12 +6,13 @@ What is here: which attempts, and how they are counted. The formulas are in `sta
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import fsum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hapi_pipeline.engine import connect, open_tables
+from hapi_pipeline.engine import Files, on_files
 from hapi_pipeline.stats import repeats
 from hapi_pipeline.stats.repeats import Share
 from hapi_pipeline.tables import TABLES
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 MOST_K = 16
 """pass^k is told up to this k, or up to the largest number of graded attempts at one job."""
+
+_INPUTS = ("attempt_outcomes", "grades")
+_AT_ONCE_BYTES = 8 << 20
+"""So large are the files, at most, that are worked on at once; those of one model alone may have more."""
 
 # every attempt under each rule; what is not known yet has no `complete`
 _TOLD = """
@@ -117,23 +122,46 @@ def repeatability(lake: Lake, registry: Registry, scope: Mapping[str, str]) -> p
 
 def _counted(lake: Lake) -> dict[Cell, Counted]:
     found: dict[Cell, Counted] = defaultdict(Counted)
-    with connect() as connection:
-        open_tables(connection, lake, ["attempt_outcomes", "grades"])
-        for model, round_, rule, attempts, graded, completed, jobs, infra, simulated in connection.execute(
-            _JOBS
-        ).fetchall():
-            cell = found[model, round_, rule]
-            cell.kinds[attempts, graded, completed] += jobs
-            cell.infra += infra
-            cell.simulated |= simulated
-        for model, round_, rule, cluster, named, parts, many, completed in connection.execute(_BY_GRADER).fetchall():
-            cell = found[model, round_, rule]
-            cell.graders[cluster].append((completed / parts, many / parts))
-            cell.named |= {cluster} if named else set()
-        for model, round_, rule, items, pairs in connection.execute(_BY_BOTH).fetchall():
-            shares = [(item["completed"] / item["parts"], item["many"] / item["parts"]) for item in items]
-            found[model, round_, rule].pairs[_added(shares)] += pairs
+    for files in _some_models(lake):
+        _count(files, found)
     return found
+
+
+def _some_models(lake: Lake) -> Iterator[Files]:
+    """The files of each input, of some models at a time: no cell needs two models, and all at once are many rows."""
+    by_model: dict[str, dict[str, list[Path]]] = defaultdict(lambda: {table: [] for table in _INPUTS})
+    for table in _INPUTS:
+        for keys, path in zip(lake.partitions(table), lake.files(table), strict=True):
+            by_model[keys["model"]][table].append(path)
+    batch: dict[str, list[Path]] = {table: [] for table in _INPUTS}
+    size = 0
+    for _, files in sorted(by_model.items()):
+        own = sum(path.stat().st_size for paths in files.values() for path in paths)
+        if size and size + own > _AT_ONCE_BYTES:
+            yield batch
+            batch, size = {table: [] for table in _INPUTS}, 0
+        batch = {table: batch[table] + files[table] for table in _INPUTS}
+        size += own
+    yield batch
+
+
+def _count(files: Files, found: dict[Cell, Counted]) -> None:
+    """Count the attempts in these files."""
+    jobs, by_grader, by_both = on_files(
+        files, lambda connection: [connection.execute(sql).fetchall() for sql in (_JOBS, _BY_GRADER, _BY_BOTH)]
+    )
+    for model, round_, rule, attempts, graded, completed, many, infra, simulated in jobs:
+        cell = found[model, round_, rule]
+        cell.kinds[attempts, graded, completed] += many
+        cell.infra += infra
+        cell.simulated |= simulated
+    for model, round_, rule, cluster, named, parts, many, completed in by_grader:
+        cell = found[model, round_, rule]
+        cell.graders[cluster].append((completed / parts, many / parts))
+        cell.named |= {cluster} if named else set()
+    for model, round_, rule, items, pairs in by_both:
+        shares = [(item["completed"] / item["parts"], item["many"] / item["parts"]) for item in items]
+        found[model, round_, rule].pairs[_added(shares)] += pairs
 
 
 def _added(shares: list[Share]) -> Share:

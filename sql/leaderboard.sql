@@ -11,16 +11,23 @@ newest AS (
 after_cutoff AS (
     SELECT DISTINCT model, job_id FROM job_states WHERE after_cutoff
 ),
-spent AS (
-    SELECT w.name AS "window", a.model, p.round, count(*) AS n_attempts,
-        -- one unknown cost makes the sum unknown: a part of it would pass for the whole
-        CASE WHEN count(*) = count(a.cost_usd) THEN sum(a.cost_usd ORDER BY a.attempt_id) END AS cost_usd
+-- what attempts of a round cost, in whole numbers of 1e-12 USD, whose sums are the same in any order
+bills AS (
+    SELECT a.model, a.round AS step, n.is_recent, c.job_id IS NOT NULL AS is_after, count(*) AS n_attempts,
+        count(a.cost_usd) AS n_priced, sum(round(a.cost_usd * 1e12)::HUGEINT) AS cost
     FROM attempts a
-    JOIN round_paths p ON a.round = p.step
     LEFT JOIN newest n ON n.cohort = a.cohort
     LEFT JOIN after_cutoff c ON c.model = a.model AND c.job_id = a.job_id
+    GROUP BY ALL
+),
+spent AS (
+    SELECT w.name AS "window", b.model, p.round, sum(b.n_attempts)::BIGINT AS n_attempts,
+        -- one unknown cost makes the sum unknown: a part of it would pass for the whole
+        CASE WHEN sum(b.n_attempts) = sum(b.n_priced) THEN sum(b.cost)::DOUBLE / 1e12 END AS cost_usd
+    FROM bills b
+    JOIN round_paths p ON b.step = p.step
     JOIN (VALUES ('all'), ('last_12'), ('post_cutoff')) w(name)
-        ON w.name = 'all' OR w.name = 'last_12' AND n.is_recent OR w.name = 'post_cutoff' AND c.job_id IS NOT NULL
+        ON w.name = 'all' OR w.name = 'last_12' AND b.is_recent OR w.name = 'post_cutoff' AND b.is_after
     GROUP BY ALL
 ),
 placed AS (

@@ -56,16 +56,22 @@ mix AS (
     UNION ALL
     SELECT 'all', '(all)', sum(jobs) FROM reference
 ),
--- per client: jobs, and of these complete; squared prices as whole numbers of 1/10000 USD, whose sums are exact
-clients AS (
-    SELECT w.name AS "window", j.rule, j.round, j.model, s.scope,
-        CASE WHEN s.scope = 'all' THEN '(all)' ELSE j.category END AS category,
-        coalesce('c' || j.client_id, 'j' || j.job_id) AS client,
-        count(*)::HUGEINT AS jobs, count(*) FILTER (WHERE j.state = 'complete')::HUGEINT AS done,
+-- per client: jobs, and of these complete; squared prices as whole numbers of 1/10000 USD, whose sums are exact. Jobs are added
+-- up before they are put into windows and scopes, so that none of their rows is ever held more than once
+of_client AS (
+    SELECT j.rule, j.round, j.model, j.category, coalesce('c' || j.client_id, 'j' || j.job_id) AS client, n.is_recent,
+        j.after_cutoff, count(*) AS jobs, count(*) FILTER (WHERE j.state = 'complete') AS done,
         coalesce(sum(round(j.price_usd * 10000)::HUGEINT * round(j.price_usd * 10000)::HUGEINT), 0) AS price_squares
     FROM job_states j
     JOIN newest n ON n.cohort = j.cohort
-    JOIN windows w ON w.name = 'all' OR w.name = 'last_12' AND n.is_recent OR w.name = 'post_cutoff' AND j.after_cutoff
+    GROUP BY ALL
+),
+clients AS (
+    SELECT w.name AS "window", o.rule, o.round, o.model, s.scope,
+        CASE WHEN s.scope = 'all' THEN '(all)' ELSE o.category END AS category, o.client,
+        sum(o.jobs)::HUGEINT AS jobs, sum(o.done)::HUGEINT AS done, sum(o.price_squares) AS price_squares
+    FROM of_client o
+    JOIN windows w ON w.name = 'all' OR w.name = 'last_12' AND o.is_recent OR w.name = 'post_cutoff' AND o.after_cutoff
     CROSS JOIN scopes s
     GROUP BY ALL
 ),

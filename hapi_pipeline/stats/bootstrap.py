@@ -32,8 +32,11 @@ def job_weights(
     """
     import numpy as np
 
-    blocks = list(weight_blocks(n_jobs, draws, seed, clusters))
-    return np.concatenate(blocks) if blocks else np.empty((0, n_jobs), np.float32)
+    found, done = np.empty((draws, n_jobs), np.float32), 0
+    for block in weight_blocks(n_jobs, draws, seed, clusters):
+        found[done : done + len(block)] = block
+        done += len(block)
+    return found
 
 
 def weight_blocks(
@@ -64,10 +67,37 @@ def resampled_sums(values: ArrayLike, weights: NDArray[np.float32]) -> NDArray[A
     import numpy as np
 
     given = np.asarray(values)
-    # 2^24: up to there every whole number has a float32 of its own; a job is drawn thousands of times in no draw
-    limit = 2**24 / max(float(weights.max(initial=1.0)) * max(len(given), 1), 1.0)
-    small = given.size == 0 or (bool(np.all(given == np.rint(given))) and float(np.abs(given).max()) <= limit)
-    return weights @ given.astype(np.float32) if small else weights.astype(np.float64) @ given.astype(np.float64)
+    whole = given.size == 0 or bool(np.all(given == np.rint(given)))
+    most = float(np.abs(given).max(initial=0.0)) * len(given)
+    taken = exact(weights, most) if whole else weights.astype(np.float64)
+    return taken @ given.astype(taken.dtype)
+
+
+def exact(weights: NDArray[np.float32], most: float) -> NDArray[Any]:
+    """The weights in a precision in which their products with whole numbers are added up exactly.
+
+    `most` bounds the sum of these numbers, taken without their signs, where every weight is 1. Up to 2^24 every whole
+    number has a single of its own, and doubles carry on to 2^53.
+    """
+    import numpy as np
+
+    single = most * float(weights.max(initial=1.0)) <= 2**24
+    return weights if single else weights.astype(np.float64)
+
+
+def cluster_sums(values: NDArray[Any], clusters: ArrayLike | None) -> NDArray[Any]:
+    """Sums of each column over the jobs of a cluster: (clusters × columns), the values themselves without clusters.
+
+    `clusters` gives the cluster of each job as a number from 0 on, of which none is left out.
+    """
+    import numpy as np
+
+    if clusters is None or not len(values):
+        return values
+    of_job = np.asarray(clusters, np.intp)
+    order = np.argsort(of_job, kind="stable")
+    firsts = np.flatnonzero(np.diff(of_job[order], prepend=-1))
+    return np.asarray(np.add.reduceat(values[order], firsts, axis=0))
 
 
 def resampled_means(values: ArrayLike, weights: NDArray[np.float32]) -> NDArray[np.float64]:

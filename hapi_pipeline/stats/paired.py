@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from hapi_pipeline.stats import bootstrap
 from hapi_pipeline.stats.bootstrap import ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -138,47 +137,70 @@ def smallest_gap(n: ArrayLike, discordance: ArrayLike) -> Floats:
     return np.where((inside > 0) & (gap <= 1), gap, np.nan)
 
 
-def resampled_differences(
-    complete: ArrayLike, rows: ArrayLike, columns: ArrayLike
-) -> Callable[[NDArray[np.float32]], Floats]:
-    """Rate a minus rate b over their common jobs, in each draw of job weights: weights -> (draws × pairs).
+class Differences:
+    """Rate a minus rate b over the common jobs of pairs of models, ready to be resampled.
 
-    `complete` as in `pair_counts`; pair i is models `rows[i]` and `columns[i]`. Pairs of models known on the same jobs
-    share a product of one column a model; the others need one a pair. What does not depend on the weights is made once.
+    `complete` as in `pair_counts`; pair i is models `rows[i]` and `columns[i]`. `clusters` gives the cluster of each
+    job as a number from 0 on, of which none is left out; without it every job is one of its own. What the jobs of a
+    cluster add to a rate is summed once, here: a draw then costs what the clusters cost, however many jobs there are.
+    Pairs of models known on the same jobs share a column a model; the others have one a pair.
+
+    `units` says how many clusters the common jobs of each pair come from.
     """
-    import numpy as np
 
-    given = np.asarray(complete, dtype=float)
-    a, b = np.asarray(rows, dtype=int), np.asarray(columns, dtype=int)
-    known = ~np.isnan(given)
-    kind = np.unique(known, axis=1, return_inverse=True)[1].ravel() if known.size else np.zeros(known.shape[1], int)
-    alike = kind[a] == kind[b]
-    used = np.unique(np.concatenate([a[alike], b[alike]]))
-    place = np.zeros(given.shape[1], int)
-    place[used] = np.arange(len(used))
-    alone, apart = _columns(given[:, used]), _columns(given[:, a[~alike]] - given[:, b[~alike]])
+    units: NDArray[np.int64]
 
-    def differences(weights: NDArray[np.float32]) -> Floats:
-        found = np.empty((len(a), len(weights)))
-        means = _means(alone, weights)
-        found[alike] = means[place[a[alike]]] - means[place[b[alike]]]
-        found[~alike] = _means(apart, weights)
+    def __init__(self, complete: ArrayLike, rows: ArrayLike, columns: ArrayLike, clusters: ArrayLike | None = None):
+        import numpy as np
+
+        given = np.asarray(complete, dtype=float)
+        a, b = np.asarray(rows, dtype=int), np.asarray(columns, dtype=int)
+        known = ~np.isnan(given)
+        kind = np.unique(known, axis=1, return_inverse=True)[1].ravel() if known.size else np.zeros(known.shape[1], int)
+        self._alike = kind[a] == kind[b]
+        used = np.unique(np.concatenate([a[self._alike], b[self._alike]]))
+        place = np.zeros(given.shape[1], int)
+        place[used] = np.arange(len(used))
+        self._a, self._b = place[a[self._alike]], place[b[self._alike]]
+        self._alone = _Sums(given[:, used], clusters)
+        self._apart = _Sums(given[:, a[~self._alike]] - given[:, b[~self._alike]], clusters)
+        self.units = np.empty(len(a), np.int64)
+        self.units[self._alike] = self._alone.clusters_behind()[self._a]
+        self.units[~self._alike] = self._apart.clusters_behind()
+
+    def resampled(self, weights: NDArray[np.float32]) -> Floats:
+        """The differences in each draw, from how often it takes each cluster: (draws × pairs)."""
+        import numpy as np
+
+        found = np.empty((len(self._alike), len(weights)))
+        means = self._alone.means(weights)
+        found[self._alike] = means[self._a] - means[self._b]
+        found[~self._alike] = self._apart.means(weights)
         return found.T
 
-    return differences
 
+class _Sums:
+    """Columns of -1, 0, 1 and NaN (missing), summed by cluster: of the values, and of how many there are."""
 
-def _columns(values: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Values of -1, 0 and 1 with 0 for what is missing, and 1 for what is not: exact in single precision."""
-    import numpy as np
+    def __init__(self, values: Floats, clusters: ArrayLike | None):
+        import numpy as np
 
-    known = ~np.isnan(values)
-    return np.where(known, values, 0).astype(np.float32), known.astype(np.float32)
+        known = ~np.isnan(values)
+        # whole numbers, which single precision adds up exactly
+        self._values = bootstrap.cluster_sums(np.where(known, values, 0).astype(np.float32), clusters)
+        self._sizes = bootstrap.cluster_sums(known.astype(np.float32), clusters)
+        self._most = float(self._sizes.max(axis=1, initial=0.0).sum())
 
+    def clusters_behind(self) -> NDArray[np.int64]:
+        """How many clusters have a value in each column."""
+        import numpy as np
 
-def _means(columns: tuple[NDArray[np.float32], NDArray[np.float32]], weights: NDArray[np.float32]) -> Floats:
-    """Weighted means (columns × draws); NaN where a draw takes no job of a column, of which the sum is 0 too."""
-    import numpy as np
+        return np.asarray(np.count_nonzero(self._sizes, axis=0), np.int64)
 
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.divide(columns[0].T @ weights.T, columns[1].T @ weights.T, dtype=np.float64))
+    def means(self, weights: NDArray[np.float32]) -> Floats:
+        """Weighted means (columns × draws); NaN where a draw takes nothing of a column, of which the sum is 0 too."""
+        import numpy as np
+
+        taken = bootstrap.exact(weights, self._most)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.divide(self._values.T @ taken.T, self._sizes.T @ taken.T, dtype=np.float64))

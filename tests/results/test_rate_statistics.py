@@ -333,6 +333,21 @@ def test_what_attempts_cost_follows_the_window(lake: Lake, benchmark: Benchmark)
     }
 
 
+def test_costs_add_up_exactly_in_whatever_order(lake: Lake, benchmark: Benchmark) -> None:
+    """Ten times 10 cents is 1 dollar, which adding up floats one by one misses."""
+    costs = [0.1] * 10
+    assert math.fsum(costs) != sum(costs)
+    states = [state(i, cohort="2025-01") for i in range(len(costs))]
+    tried = [
+        scenario.attempt("A", "agent_alone", s["job_id"], cohort=s["cohort"], cost_usd=cost)
+        for s, cost in zip(states, costs, strict=True)
+    ]
+    for some in (tried, tried[::-1]):
+        more = {"attempts": scenario.table_of("attempts", some)}
+        found = results(lake, benchmark, states, "leaderboard", **more)["leaderboard"]
+        assert {r["cost_usd"] for r in found if r["window"] == "all"} == {math.fsum(costs)}
+
+
 def test_a_job_is_after_the_cutoff_by_the_day_it_was_posted(lake: Lake, benchmark: Benchmark) -> None:
     when = {"j1": ("2026-01-31T23:59:59", 20), "j2": ("2026-02-01T00:00:00", 20), "j3": (None, 20), "j4": (None, None)}
     posts = [
