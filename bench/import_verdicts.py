@@ -212,7 +212,7 @@ def _unjudged(rows: Any, first: int, sha256: str) -> Iterator[Any]:
     import numpy as np
     import pyarrow as pa
 
-    from hapi_pipeline.intake.verdicts_bulk import digests
+    from hapi_pipeline.intake.verdicts_bulk import verdict_ids
     from hapi_pipeline.lake import ROW_GROUP, stored
     from hapi_pipeline.tables import TABLES
 
@@ -220,10 +220,9 @@ def _unjudged(rows: Any, first: int, sha256: str) -> Iterator[Any]:
     others = {"passed": True, "minutes": 5.0, "flags": [], "imported_at": datetime.now(UTC), "simulated": False}
     for start in range(first, min(first + (1 << 16), rows.num_rows), ROW_GROUP):
         some = rows.slice(start, ROW_GROUP).combine_chunks()
-        number = pa.array(np.arange(start, start + some.num_rows))
-        ids = [some.column(name).cast(pa.binary()).combine_chunks() for name in said[:3]]
-        ids += [pa.scalar(bytes(40) + sha256.encode(), pa.binary()), number.cast(pa.string()).cast(pa.binary())]
-        columns = {name: some.column(name) for name in said} | {"source_row": number, "verdict_id": digests(ids)}
+        number = np.arange(start, start + some.num_rows)
+        ids = {"source_row": pa.array(number), "verdict_id": verdict_ids(sha256, number)}
+        columns = {name: some.column(name) for name in said} | ids
         columns |= {name: pa.repeat(pa.scalar(v, schema.field(name).type), len(number)) for name, v in others.items()}
         same = pa.DictionaryArray.from_arrays(np.zeros(len(number), np.int32), ["the same"])
         made = pa.table({name: columns.get(name, same) for name in schema.names}).cast(schema)
@@ -250,6 +249,7 @@ def measure_here(way: str, path: Path, home: Path) -> int:
     import pyarrow.json
     import pyarrow.parquet
 
+    import hapi_pipeline.grading.worklist
     import hapi_pipeline.intake.verdicts
     import hapi_pipeline.intake.verdicts_bulk
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hapi_pipeline.copies import brought, copy_of
 from hapi_pipeline.naming import slug
 from hapi_pipeline.tables import TABLES, Table
 from hapi_pipeline.troubles import reading_trouble
@@ -87,6 +88,7 @@ class Lake:
 
     def __init__(self, root: Path):
         self.root = root
+        self.working_copy = copy_of(root)  # in another process that this lake is handed to, it is opened there, too
 
     # ---- where things are
 
@@ -97,7 +99,7 @@ class Lake:
 
     def path(self, table: str, keys: Mapping[str, str]) -> Path:
         """The file of one partition of a table that is not a ledger."""
-        return self.folder(table, keys) / "data.parquet"
+        return brought(self.folder(table, keys) / "data.parquet")
 
     def files(self, table: str, keys: Mapping[str, str] | None = None) -> list[Path]:
         """The files of a table that match the given partition keys, in order; of a ledger only those that count."""
@@ -106,9 +108,10 @@ class Lake:
             return [path for path in [self.path(table, keys)] if path.exists()]
         given = len(list(itertools.takewhile(keys.__contains__, declared.partitions)))
         pattern = [f"{p}={_glob(slug(keys[p]))}" if p in keys else f"{p}=*" for p in declared.partitions[given:]]
-        found = sorted(self.folder(table, keys).glob("/".join([*pattern, "*.parquet"])))
+        found = sorted(brought(self.folder(table, keys)).glob("/".join([*pattern, "*.parquet"])))
         if declared.ledger:
-            return [path for path in found if (self.root / "imports" / f"{path.stem}.json").exists()]
+            manifests = brought(self.root / "imports")
+            return [path for path in found if (manifests / f"{path.stem}.json").exists()]
         return [path for path in found if path.name == "data.parquet"]
 
     def partitions(self, table: str) -> list[dict[str, str]]:
@@ -145,10 +148,9 @@ class Lake:
             before = path.stat() if there.get(_CONTENT) == content else None
             if before and there.get(_INPUTS) == inputs:
                 return Written(path, file.rows, False)
-            # what a power cut takes back is made again: there is no need to wait for the folder to be on the disk
-            file.settle(folder=False)
-        if before:  # same rows from other inputs: readers by modification time need not wake up
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            # what a power cut takes back is made again: there is no need to wait for the folder to be on the disk;
+            # same rows from other inputs: readers by modification time need not wake up
+            file.settle(folder=False, times=(before.st_atime_ns, before.st_mtime_ns) if before else None)
         return Written(path, file.rows, before is None)
 
     def adopt(self, table: str, keys: Mapping[str, str], file: Path) -> None:
@@ -206,7 +208,7 @@ class Lake:
 
     def imports(self, kind: str | None = None) -> list[Import]:
         """The finished imports, oldest first."""
-        found = [_manifest(path) for path in (self.root / "imports").glob("*.json")]
+        found = [_manifest(path) for path in brought(self.root / "imports").glob("*.json")]
         found = [i for i in found if kind is None or i.kind == kind]
         return sorted(found, key=lambda i: (i.imported_at, i.import_id))
 
@@ -264,6 +266,7 @@ class Lake:
         write_bytes(
             self.root / "imports" / f"{manifest.import_id}.json",
             json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode(),
+            new=True,
         )
 
 
@@ -329,18 +332,18 @@ def _cast(table: Table, rows: pa.Table, schema: pa.Schema | None = None) -> pa.T
 
 
 _DISTINCT = frozenset({"verdict_id", "comment"})
-"""Texts that are another one in almost each row: no dictionary of them is smaller, no least or greatest one helps."""
-_GROWING = frozenset({"graded_at", "source_row"})
-"""Numbers that lie near the one in the row before."""
+"""Texts that are another one in almost each row: no dictionary of them is smaller."""
+_GROWING = {"graded_at": "DELTA_BINARY_PACKED", "source_row": "DELTA_BINARY_PACKED", "verdict_id": "DELTA_BYTE_ARRAY"}
+"""What differs little from the row before, and the encoding of such numbers or texts."""
 
 
 def stored(table: Table) -> tuple[pa.Schema, dict[str, Any]]:
     """The types in which rows are handed to the writer, and how it is to encode them.
 
     For a ledger of verdicts it is told what it would find out at a price: the texts that repeat are dictionaries
-    already, those that do not stay as they are. That takes a fifth less time and space; the file reads the
-    same. Partitioned tables stay with what the writer does by itself: their content hash is that of the encoded
-    pages, so that another encoding would make rows look new that are not.
+    already, those that do not stay as they are, and the least and the greatest text of a column are not looked for.
+    The file reads the same. Partitioned tables stay with what the writer does by itself: their content hash is that
+    of the encoded pages, so that another encoding would make rows look new that are not.
     """
     import pyarrow as pa
 
@@ -351,12 +354,14 @@ def stored(table: Table) -> tuple[pa.Schema, dict[str, Any]]:
     coded = [f.name for f in schema if pa.types.is_string(f.type) and f.name not in _DISTINCT]
     schema = pa.schema([f.with_type(text) if f.name in coded else f for f in schema])
     nested = {f.name: f"{f.name}.list.element" for f in schema if pa.types.is_list(f.type)}
-    plain = [name for name in table.names if name not in _DISTINCT | _GROWING]
+    plain = [name for name in table.names if name not in _DISTINCT | _GROWING.keys()]
     return schema, {
         "store_schema": False,  # to readers they are texts
+        "write_batch_size": ROW_GROUP,
+        "max_rows_per_page": ROW_GROUP,
         "use_dictionary": [nested.get(name, name) for name in plain],
-        "write_statistics": [nested.get(name, name) for name in table.names if name not in _DISTINCT],
-        "column_encoding": {name: "DELTA_BINARY_PACKED" for name in table.names if name in _GROWING},
+        "write_statistics": [name for name in table.names if name not in {*coded, *_DISTINCT, *nested}],
+        "column_encoding": {name: _GROWING[name] for name in table.names if name in _GROWING},
     }
 
 
@@ -430,9 +435,11 @@ class _PartitionFile:
         self._writer.close()
         return content
 
-    def settle(self, *, folder: bool = True) -> None:
-        """Make the staged file durable, then visible under its name; with `folder` durably so."""
+    def settle(self, *, folder: bool = True, times: tuple[int, int] | None = None) -> None:
+        """Make the staged file durable, then visible under its name, as of these times; with `folder` durably so."""
         if self._staged is not None:
+            if times:
+                os.utime(self._staged, ns=times)
             _settle(self._staged, self.path, folder=folder)
             self._staged = None
 
@@ -491,18 +498,19 @@ def _ascending(keys: pa.Table) -> bool:
             column = column.cast(pa.string())
         before, after = column.slice(0, len(column) - 1), column.slice(1)
         greater = pc.or_(greater, pc.and_(equal, pc.greater(after, before)))
+        if pc.all(greater).as_py():
+            return True
         equal = pc.and_(equal, pc.equal(after, before))
-    ascending: bool = pc.all(greater).as_py()
-    return ascending
+    return False
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+def write_bytes(path: Path, data: bytes, *, new: bool = False) -> None:
+    """Write a file whole or not at all. One that is `new` replaces none that another machine put into the store."""
     with _naming(path):
         staged = _stage(path)
         try:
             staged.write_bytes(data)
-            _settle(staged, path)
+            _settle(staged, path, new=new)
         finally:
             staged.unlink(missing_ok=True)
 
@@ -523,10 +531,15 @@ def _stage(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
 
 
-def _settle(staged: Path, path: Path, *, folder: bool = True) -> None:
-    """Make the staged bytes durable, then visible under their name; with `folder` their name is durable too."""
+def _settle(staged: Path, path: Path, *, folder: bool = True, new: bool = False) -> None:
+    """Make the staged bytes durable, then visible under their name; with `folder` their name is durable too.
+
+    Of a home in an object store they are in the store before they are visible here.
+    """
     with staged.open("rb") as file:
         os.fsync(file.fileno())
+    if copy := copy_of(path):
+        copy.put(copy.name_of(path), staged, new=new)
     staged.replace(path)
     if folder:
         _sync_folder(path.parent)

@@ -36,7 +36,7 @@ FIELDS: dict[str, Field] = {
     ),
     "packet_id": Field("text", "Opaque id under which graders know an attempt"),
     "criterion_id": Field("text", "Id of a rubric criterion within its job"),
-    "verdict_id": Field("text", "Hash of packet, criterion, grader, file and row"),
+    "verdict_id": Field("text", "File (first digits of its SHA-256) and row that it comes from; a hash in older homes"),
     # posts
     "source": Field("text", "Name of the source definition under which the file was imported"),
     "title": Field("text", "Title of the post"),

@@ -11,12 +11,13 @@ from __future__ import annotations
 import functools
 import mmap
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.grading import delimited, files, label_studio
+from hapi_pipeline.grading.alike import lines_alike, one
 from hapi_pipeline.grading.dates import moment_of
 from hapi_pipeline.grading.files import OVERALL, Problem, RawRow, VerdictFile
 from hapi_pipeline.grading.text import clean
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-BLOCK = 4 << 20
+BLOCK = 6 << 20
 """Bytes that are read together."""
 _HEAD = 4 << 20
 _HEAD_LINES = 1_200  # in these the line of column names is looked for
-_AT_ONCE = 2
+_AT_ONCE = 3  # blocks; some are read while it is still being looked up what they may be about
 _SMALLEST = 16  # lines of JSON that are not halved any more to find the odd one
 _LONGEST_CELL = 131_072  # the limit of Python's csv reader, beyond which it gives a reason of its own
 _IDS = ("packet_id", *CELL, "packet_sha256", "rubric_version")
@@ -59,20 +60,18 @@ FLAGS = {GUESSED: "guessed_encoding", BEFORE_ISSUE: "before_issue", LATE: "late"
 """Flags that plain rows may have, in the order in which they are written."""
 
 
-@dataclass(frozen=True)
 class Ground:
-    """What verdicts may be about, as Arrow tables.
+    """What verdicts may be about.
 
-    `attempts`: packet_id, attempt_id, cohort, model, round, job_id, sample, rubric_version, packet_sha256, simulated,
-    finished_at and followed_up, as in `Gradable`; of several with the same job, model, round and sample the last one
-    counts.
-    `criteria`: job_id and criterion_id of every rubric. `index` is asked about rows that are not plain.
+    `attempts` is an Arrow table: packet_id, attempt_id, cohort, model, round, job_id, sample, rubric_version,
+    packet_sha256, simulated, finished_at and followed_up, as in `Gradable`; of several with the same job, model, round
+    and sample the last one counts. `criteria` are job_id and criterion_id of every rubric. `index` is asked about rows
+    that are not plain.
     """
 
-    attempts: pa.Table
-    criteria: pa.Table
-    index: GradingIndex
-    role_of: RoleOf | None = None
+    def __init__(self, attempts: pa.Table, criteria: pa.Table, index: GradingIndex):
+        self.attempts, self.index = attempts, index
+        self.columns = _Columns(attempts, criteria)
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,11 @@ class Plain:
         columns = {name: values[at] for name, values in self._numbers().items()}
         return Plain(**columns, comment=self.comment.take(_arrow(at)))
 
+    def slice(self, first: int, last: int) -> Plain:
+        """The rows from one position up to another, without copying them."""
+        columns = {name: values[first:last] for name, values in self._numbers().items()}
+        return Plain(**columns, comment=self.comment.slice(first, last - first))
+
     def __len__(self) -> int:
         return len(self.row)
 
@@ -102,15 +106,40 @@ class Plain:
         return {name: values for name, values in vars(self).items() if name != "comment"}
 
 
+def joined(parts: Sequence[Plain]) -> Plain:
+    """The rows of all parts, one part after the other."""
+    import pyarrow as pa
+
+    columns = {name: column_of(parts, name) for name in Plain.__dataclass_fields__ if name != "comment"}
+    comment = pa.concat_arrays([pa.array([], pa.string()), *(part.comment for part in parts)])
+    return Plain(**columns, comment=comment)
+
+
+def column_of(parts: Sequence[Plain], name: str) -> Array:
+    """One column of all parts."""
+    import numpy as np
+
+    return np.concatenate([np.zeros(0, _KINDS.get(name, "i4")), *(getattr(part, name) for part in parts)])
+
+
 @dataclass(frozen=True)
 class Bulk:
-    """What a file gives: plain rows by partition, and the judgement on all others."""
+    """What a file gives: plain rows by model and round, in parts, and the judgement on all others."""
 
-    plain: Plain
+    plain: Mapping[tuple[str, str], Sequence[Plain]]
     criteria: list[str]
     graders: list[str]
     judged: Judgement
     above: int = 0  # lines up to the column names
+
+    def column(self, name: str) -> Array:
+        """One column of all plain rows, not in the order of the file."""
+        return column_of([part for parts in self.plain.values() for part in parts], name)
+
+    @property
+    def n_plain(self) -> int:
+        """Number of plain rows."""
+        return sum(len(part) for parts in self.plain.values() for part in parts)
 
 
 NO_DATE = _NO_DATE
@@ -313,20 +342,44 @@ def _csv_columns(shape: Shape, block: Any, expected: int) -> dict[str, pa.Array]
     )
     if table.num_rows != expected:
         return None
-    return {wanted[name]: _one(table.column(name)) for name in table.column_names}
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    whole = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
-    combined = whole.combine_chunks()
-    return combined if isinstance(combined, pa.Array) else combined.chunk(0)
+    return {wanted[name]: one(table.column(name)) for name in table.column_names}
 
 
 def _json_pieces(shape: Shape, block: bytes, octets: Array, ends: Array) -> list[_Piece]:
+    """Lines that are written alike as one table, all others as `_objects` reads them."""
     import numpy as np
 
+    if not len(ends) or np.count_nonzero(octets < 32) != len(ends):
+        return _objects(block, octets, ends)
+    lines = _lines(block, ends)
+    alike = lines_alike(lines, _text_of(lines), lambda label: files.canonical(label) is not None)
+    columns = None if alike is None else _ours(alike.columns)
+    if alike is None or columns is None:
+        return _objects(block, octets, ends)
+    if alike.lines.all():
+        return [_Piece(None, columns, len(ends))]
+    others = np.flatnonzero(~alike.lines)
+    rest = bytes(_text_of(lines.take(_arrow(others))))
+    octets = np.frombuffer(rest, np.uint8)
+    pieces = _objects(rest, octets, np.flatnonzero(octets == 10).astype(np.int32))
+    found = [replace(piece, lines=others if piece.lines is None else others[piece.lines]) for piece in pieces]
+    return [_Piece(np.flatnonzero(alike.lines), columns, len(ends) - len(others)), *found]
+
+
+def _text_of(lines: pa.Array) -> pa.Buffer:
+    """Lines one after the other, as they lie in memory."""
+    import numpy as np
+
+    _, ends, data = lines.buffers()
+    return data.slice(0, int(np.frombuffer(ends, np.int32)[len(lines)]))
+
+
+def _objects(block: bytes, octets: Array, ends: Array) -> list[_Piece]:
+    """Lines that are one JSON object each; halved where they cannot be read together."""
+    import numpy as np
+
+    if not len(ends):
+        return []
     starts = np.concatenate([np.zeros(1, np.int32), ends[:-1] + 1])
     # an object a line: then as many objects as lines means that each line is one
     closes = np.where(octets[np.maximum(ends - 1, 0)] == 13, ends - 2, ends - 1)
@@ -355,43 +408,66 @@ def _lone_return(text: bytes) -> bool:
 
 def _json_columns(text: bytes, expected: int) -> dict[str, pa.Array] | None:
     """The columns that are ours, or None where the lines are not one object each, or of several kinds."""
-    import pyarrow as pa
-    import pyarrow.json as json
+    table = _json_table(text)
+    if table is None or table.num_rows != expected:
+        return None
+    return _ours((label, one(column)) for label, column in zip(table.column_names, table.columns, strict=True))
 
-    texts = pa.schema([(label, pa.string()) for label in _labels_of_text(text[: text.find(b"\n") + 1])])
-    try:
-        table = json.read_json(
-            pa.BufferReader(text),
-            json.ReadOptions(use_threads=False, block_size=len(text) + 1),
-            json.ParseOptions(explicit_schema=texts, newlines_in_values=False, unexpected_field_behavior="infer"),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
-    if table.num_rows != expected:
-        return None
+
+def _ours(found: Iterable[tuple[str, pa.Array]]) -> dict[str, pa.Array] | None:
+    """The columns that are ours by their names, or None where that is not clear."""
     columns: dict[str, pa.Array] = {}
-    for label, column in zip(table.column_names, table.columns, strict=True):
+    for label, column in found:
         name = files.canonical(label)
         if name is None:
             continue
         if name in columns or not _simple(column.type, name):
             return None
         if name in _READ:
-            columns[name] = _one(column)
+            columns[name] = column
     return columns
 
 
-def _labels_of_text(line: bytes) -> list[str]:
-    """The labels that hold text in the first line: guessed, they might be taken for times."""
+def _json_table(text: bytes) -> pa.Table | None:
+    """Lines of JSON as a table; None where a column is of several kinds."""
+    import pyarrow as pa
+    import pyarrow.json as json
+
+    kinds = _kinds(text[: text.find(b"\n") + 1])
+    # where the kind of a column is told, reading it takes less time; of texts it must be: they might be taken for times
+    for told in (kinds, {label: kind for label, kind in kinds.items() if kind == pa.string()}):
+        try:
+            return json.read_json(
+                pa.BufferReader(text),
+                json.ReadOptions(use_threads=False, block_size=len(text) + 1),
+                json.ParseOptions(
+                    explicit_schema=pa.schema(told.items()), newlines_in_values=False, unexpected_field_behavior="infer"
+                ),
+            )
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue
+    return None
+
+
+def _kinds(line: bytes) -> dict[str, pa.DataType]:
+    """The kinds of our columns by their labels, from the first line."""
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+    found = {}
     for _, record in delimited.json_records([line.decode()]):
-        if isinstance(record, dict):
-            return [label for label, value in record.items() if isinstance(value, str) and files.canonical(label)]
-    return []
+        for label, value in record.items() if isinstance(record, dict) else ():
+            name = files.canonical(label)
+            if name and type(value) in kinds:
+                found[label] = kinds[float if name == "minutes" and type(value) is int else type(value)]
+    return found
 
 
 def _simple(kind: pa.DataType, name: str) -> bool:
     import pyarrow as pa
 
+    if pa.types.is_dictionary(kind):
+        return name not in ("comment", "graded_at") and _simple(kind.value_type, name)
     if pa.types.is_string(kind) or pa.types.is_null(kind):
         return True
     number = pa.types.is_boolean(kind) or pa.types.is_int64(kind) or pa.types.is_float64(kind)
@@ -415,41 +491,91 @@ class _Codes:
         return self.at[text]
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """The plain rows of a piece, by partition; their numbers are places in the block."""
+
+    plain: Plain
+    graders: list[str]  # the names that the codes of graders stand for
+    bounds: list[tuple[int, int, int]]  # partition, first and last of its rows
+
+
+def _bounds(partitions: Array) -> list[tuple[int, int, int]]:
+    """Where the rows of each partition begin and end once they are sorted by it."""
+    import numpy as np
+
+    counts = np.bincount(partitions)
+    there = np.flatnonzero(counts).tolist()
+    lasts = np.cumsum(counts)[there].tolist()
+    return list(zip(there, [0, *lasts[:-1]], lasts, strict=True)) if there else []
+
+
+def _merged(pieces: Sequence[_Judged], partition: Array) -> _Judged:
+    """The pieces of a block as one, in the order of its lines; `partition` is that of each attempt."""
+    import numpy as np
+
+    if len(pieces) == 1:
+        return pieces[0]
+    names = _Codes()
+    parts = []
+    for piece in pieces:
+        codes = _array([names[name] for name in piece.graders] or [0])
+        parts.append(replace(piece.plain, grader=codes[piece.plain.grader]))
+    plain = joined(parts)
+    of_rows = partition[plain.attempt]
+    order = np.argsort(of_rows.astype(np.int64) << 32 | plain.row)
+    return _Judged(plain.take(order), names.values, _bounds(of_rows))
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What besides its rows the judgement on a file depends on."""
+
+    imported_at: datetime
+    guessed: bool  # whether its encoding was
+    role_of: RoleOf | None
+
+
 class _Columns:
     """Judges whole columns, against what verdicts may be about."""
 
-    def __init__(self, ground: Ground, imported_at: datetime, guessed: bool):
+    def __init__(self, attempts: pa.Table, criteria: pa.Table):
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        self.ground, self.imported_at, self.guessed = ground, imported_at, guessed
-        attempts = ground.attempts
-        self.packets = _one(attempts.column("packet_id"))
-        self.places = _Known(self.packets)
+        self.packets = _Packets(one(attempts.column("packet_id")))
         self.known: dict[str, _Known] = {}
         self.truth: dict[str, Array] = {}
+        names: dict[str, list[str]] = {}
         for name in (*CELL, "rubric_version", "packet_sha256"):
-            encoded = _one(attempts.column(name).cast(pa.string())).dictionary_encode()
+            encoded = one(attempts.column(name).cast(pa.string())).dictionary_encode()
             # what no cell can say as it stands in the lake is left to the rules for single rows
-            texts = [text if text == plain_text(text) else None for text in encoded.dictionary.to_pylist()]
+            names[name] = encoded.dictionary.to_pylist()
+            texts = [text if text == plain_text(text) else None for text in names[name]]
             self.known[name] = _Known(pa.array(texts, pa.string()))
             self.truth[name] = encoded.indices.fill_null(-1).to_numpy()
+        self.partitions = [(model, round_) for model in names["model"] for round_ in names["round"]]
+        of_attempts = self.truth["model"] * len(names["round"]) + self.truth["round"]
+        self.partition = of_attempts.astype(np.min_scalar_type(len(self.partitions)))  # few bytes are sorted quickly
         self._sizes = [max(len(self.known[name].values), 1) for name in CELL[1:]]
         self.first = self.known["sample"].values.index(FIRST).as_py()
         keys = self._cell(*(self.truth[name].astype(np.int64) for name in CELL))
         order = np.argsort(keys, kind="stable")
         last = np.flatnonzero(np.append(keys[order][1:] != keys[order][:-1], True)) if len(keys) else order
+        self.repeated = len(last) < len(keys)  # whether several attempts are one model's at one job in one round
         self.cells, self.cell_attempts = keys[order][last], order[last]
-        self.criteria = _Known(pc.unique(ground.criteria.column("criterion_id")))
-        self.criterion_values = [*self.criteria.values.to_pylist(), OVERALL]
-        jobs = pc.index_in(_one(ground.criteria.column("job_id")), value_set=self.known["job_id"].values)
-        codes = pc.index_in(_one(ground.criteria.column("criterion_id")), value_set=self.criteria.values)
+        ids = pc.unique(criteria.column("criterion_id"))
+        self.criterion_values = [*ids.to_pylist(), OVERALL]
+        one_word = [None if text == OVERALL or re.search(r"\s", text) else text for text in ids.to_pylist()]
+        self.criteria = _Known(pa.array([*one_word, OVERALL], pa.string()))
+        jobs = pc.index_in(one(criteria.column("job_id")), value_set=self.known["job_id"].values)
+        codes = pc.index_in(one(criteria.column("criterion_id")), value_set=ids)
         pairs = jobs.fill_null(-1).to_numpy().astype(np.int64) * len(self.criterion_values) + codes.to_numpy()
-        self.pairs = np.unique(pairs[pairs >= 0])
-        micros = _one(attempts.column("finished_at")).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        self.pairs = _Members(pairs[pairs >= 0])
+        micros = one(attempts.column("finished_at")).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
         self.issued = micros.fill_null(_NO_DATE + 2 * _DAY).to_numpy() - _DAY
-        late = _one(attempts.column("followed_up")).to_numpy(zero_copy_only=False)
+        late = one(attempts.column("followed_up")).to_numpy(zero_copy_only=False)
         self.late = np.where(late, LATE, 0).astype(np.int8)
         self.models = {code: model or "" for code, model in enumerate(self.known["model"].values.to_pylist())}
 
@@ -460,8 +586,8 @@ class _Columns:
         key = ((job.astype(np.int64) * self._sizes[0] + model) * self._sizes[1] + round_) * self._sizes[2] + sample
         return np.where((job < 0) | (model < 0) | (round_ < 0) | (sample < 0), -1, key)
 
-    def judge(self, piece: _Piece) -> tuple[Array, Plain, list[str]]:
-        """Which rows of a piece are plain, what they are, and the names that their codes for graders stand for."""
+    def judge(self, piece: _Piece, terms: _Terms) -> _Judged:
+        """The rows of a piece that are plain."""
         import numpy as np
 
         columns = {name: _Column(values) for name, values in piece.columns.items()}
@@ -477,28 +603,30 @@ class _Columns:
         graders, grader, named = self._graders(columns, size)
         role, plain_role = self._roles(columns, size)
         minutes, plain_minutes_ = self._minutes(columns, size)
-        graded_at, plain_date = self._dates(columns, size)
+        graded_at, plain_date = self._dates(columns, size, terms.imported_at)
         good &= plain_comment & plain_verdict & named & plain_role & plain_minutes_ & plain_date
         good &= ~self._leaks(comment, some, said)
-        if not len(self.packets):
+        if not len(self.partition):
             good[:] = False
         at = np.flatnonzero(good)
+        of_rows = self.partition[attempt[at]]
+        at = at[np.argsort(of_rows, kind="stable")]
         flags = self.late[some[at]] if len(self.late) else np.zeros(len(at), np.int8)
         early = (graded_at[at] != _NO_DATE) & (graded_at[at] < self.issued[some[at]]) if len(at) else flags > 0
-        flags = flags | np.where(early, BEFORE_ISSUE, 0).astype(np.int8) | np.int8(GUESSED if self.guessed else 0)
+        flags = flags | np.where(early, BEFORE_ISSUE, 0).astype(np.int8) | np.int8(GUESSED if terms.guessed else 0)
         plain = Plain(
-            row=at,
+            row=at if piece.lines is None else piece.lines[at],
             attempt=attempt[at],
             criterion=criterion[at],
             grader=grader[at],
-            role=self._assigned(attempt[at], grader[at], role[at], graders),
+            role=self._assigned(attempt[at], grader[at], role[at], graders, terms.role_of),
             passed=passed[at],
             minutes=minutes[at],
             graded_at=graded_at[at],
             flags=flags,
-            comment=comment if len(at) == size else comment.take(_arrow(at)),
+            comment=comment.take(_arrow(at)),
         )
-        return at, plain, graders
+        return _Judged(plain, graders, _bounds(of_rows))
 
     def _attempts(self, columns: Mapping[str, _Column], size: int) -> Array:
         """The attempt that each row is about, -1 where that takes a closer look."""
@@ -514,7 +642,7 @@ class _Columns:
             by_cell = _looked_up(self.cells, self.cell_attempts, key)
         if "packet_id" not in columns:
             return by_cell
-        by_packet = columns["packet_id"].found_in(self.places)
+        by_packet = columns["packet_id"].found_in(self.packets)
         for name, codes in said.items():  # what else the row says of it must be so
             same = (codes == _BLANK) | (codes == self.truth[name][np.maximum(by_packet, 0)])
             by_packet = np.where(same | (by_packet < 0), by_packet, -1)
@@ -526,7 +654,7 @@ class _Columns:
 
         fine = np.ones(len(attempt), bool)
         for name in ("rubric_version", "packet_sha256"):
-            if name in columns and len(self.packets):
+            if name in columns and len(self.partition):
                 codes = columns[name].found_in(self.known[name])
                 fine &= (codes == _BLANK) | (codes == self.truth[name][attempt])
         return fine
@@ -535,15 +663,12 @@ class _Columns:
         import numpy as np
 
         overall = len(self.criterion_values) - 1
-        if "criterion_id" not in columns or not len(self.packets):
+        if "criterion_id" not in columns or not len(self.partition):
             return np.zeros(size, np.int32), np.zeros(size, bool)
-        column = columns["criterion_id"]
-        codes = column.found_in(self.criteria)
-        codes = np.where(column.map(lambda said: plain_text(said) == OVERALL, bool), overall, codes)
-        one_word = column.map(lambda said: not re.search(r"\s", plain_text(said)), bool)
+        codes = columns["criterion_id"].found_in(self.criteria)
         key = self.truth["job_id"][attempt].astype(np.int64) * len(self.criterion_values) + codes
-        known = _looked_up(self.pairs, self.pairs, np.where(codes >= 0, key, -1)) >= 0
-        return codes.astype(np.int32), one_word & (known | (codes == overall))
+        known = self.pairs.among(np.where(codes >= 0, key, -1))
+        return codes.astype(np.int32), known | (codes == overall)
 
     def _comments(self, columns: Mapping[str, _Column], size: int) -> tuple[pa.Array, Array, Array]:
         """Comments with null for blank ones, where they are plain text, and where there are any."""
@@ -587,15 +712,16 @@ class _Columns:
         codes = columns["grader_role"].map(_role, np.int8)
         return np.maximum(codes, 0), codes >= 0
 
-    def _assigned(self, attempt: Array, grader: Array, role: Array, graders: Sequence[str]) -> Array:
+    def _assigned(
+        self, attempt: Array, grader: Array, role: Array, graders: Sequence[str], role_of: RoleOf | None
+    ) -> Array:
         """The roles that were assigned, else those that the rows name."""
         import numpy as np
 
-        role_of = self.ground.role_of
         if role_of is None or not len(attempt):
             return role
         pairs, back = np.unique(attempt * max(len(graders), 1) + grader, return_inverse=True)
-        packets = self.packets.take(_arrow(pairs // max(len(graders), 1))).to_pylist()
+        packets = self.packets.values.take(_arrow(pairs // max(len(graders), 1))).to_pylist()
         given = [role_of(p, graders[g]) for p, g in zip(packets, pairs % max(len(graders), 1), strict=True)]
         codes = np.array([ROLES.index(r) if r in ROLES else -1 for r in given], np.int8)[back]
         return np.where(codes >= 0, codes, role)
@@ -608,7 +734,7 @@ class _Columns:
         values = columns["minutes"].map(_minutes_of, np.float64)
         return np.where(values < 0, np.nan, values), ~(values < 0)
 
-    def _dates(self, columns: Mapping[str, _Column], size: int) -> tuple[Array, Array]:
+    def _dates(self, columns: Mapping[str, _Column], size: int, imported_at: datetime) -> tuple[Array, Array]:
         import numpy as np
         import pyarrow as pa
 
@@ -618,14 +744,11 @@ class _Columns:
         values, sure = _moments(column.values)
         if not sure.all():
             rest = np.flatnonzero(~sure)
-            values[rest] = _Column(column.values.take(_arrow(rest))).map(self._moment, np.int64)
+            moment = functools.partial(_moment, imported_at=imported_at)
+            values[rest] = _Column(column.values.take(_arrow(rest))).map(moment, np.int64)
         real = values > _BAD_DATE
-        fine = (values >= _EARLIEST) & (values <= _micros(self.imported_at + _TIME_ZONES))
+        fine = (values >= _EARLIEST) & (values <= _micros(imported_at + _TIME_ZONES))
         return values, (values == _NO_DATE) | (real & fine)
-
-    def _moment(self, text: str | None) -> int:
-        found, why = moment_of(text, self.imported_at)
-        return _BAD_DATE if why else _NO_DATE if found is None else _micros(found)
 
     def _leaks(self, comments: pa.Array, attempt: Array, said: Array) -> Array:
         """Whether a comment may name the model whose work it is about."""
@@ -675,24 +798,80 @@ class _Known:
 
     def __init__(self, values: pa.Array):
         self.values = values
-
-    @functools.cached_property
-    def _places(self) -> dict[str | None, int]:
-        return {text: place for place, text in enumerate(self.values.to_pylist()) if text is not None}
+        self._places: dict[str | None, int] | None = None
+        if len(values) >= _FEW:  # Arrow would hash all that is known for each block anew
+            self._places = {text: place for place, text in enumerate(values.to_pylist()) if text is not None}
 
     def places(self, texts: pa.Array) -> Array:
         """The place of each text, -1 where it is not known."""
         import numpy as np
         import pyarrow.compute as pc
 
-        if len(self.values) < _FEW:
+        if self._places is None:
             found: Array = pc.index_in(texts, value_set=self.values, skip_nulls=True).fill_null(-1).to_numpy()
             return found
-        place = self._places.get  # Arrow would hash all that is known for each block anew
+        place = self._places.get
         return np.fromiter((place(text, -1) for text in texts.to_pylist()), np.int64, len(texts))
 
 
 _FEW = 1000
+
+
+class _Packets(_Known):
+    """Packet ids that are known. As numbers they are found in a fraction of the time."""
+
+    def __init__(self, values: pa.Array):
+        import numpy as np
+
+        self.values = values
+        numbers = _packet_numbers(values)
+        self._order = np.argsort(numbers)
+        self._numbers = numbers[self._order]
+        if (self._numbers[1:] == self._numbers[:-1]).any():
+            raise AmbiguousError
+
+    def places(self, texts: pa.Array) -> Array:
+        """The place of each id, -1 where it is not known."""
+        return _looked_up(self._numbers, self._order, _packet_numbers(texts))
+
+
+class AmbiguousError(Exception):
+    """Two packets have one id."""
+
+
+def _packet_numbers(texts: pa.Array) -> Array:
+    """The sixty bits that a packet id spells (`packet_id_for`), -1 for what is none."""
+    import numpy as np
+
+    _, ends, data = texts.buffers()
+    offsets = np.frombuffer(ends, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    numbers = np.full(len(texts), -1, np.int64)
+    some = np.flatnonzero(np.diff(offsets) == PACKET_ID)
+    if not len(some):
+        return numbers
+    letters = np.frombuffer(data, np.uint8)[offsets[some][:, None] + np.arange(PACKET_ID)]
+    bits = _base32()[letters[:, len(PREFIX) :]]
+    made = np.zeros(len(some), np.int64)
+    for at in range(bits.shape[1]):
+        made = made << 5 | bits[:, at]
+    fine = (letters[:, : len(PREFIX)] == np.frombuffer(PREFIX, np.uint8)).all(1) & (bits < 32).all(1)
+    numbers[some[fine]] = made[fine]
+    return numbers
+
+
+PREFIX, LETTERS = b"pk_", b"abcdefghijklmnopqrstuvwxyz234567"
+"""How packet ids begin, and the letters of base32 of which the others are, in the order of their values."""
+PACKET_ID = len(PREFIX) + 12
+
+
+@functools.cache
+def _base32() -> Array:
+    """The value of each letter, 255 for what is none."""
+    import numpy as np
+
+    values = np.full(256, 255, np.uint8)
+    values[list(LETTERS)] = range(len(LETTERS))
+    return values
 
 
 class _Column:
@@ -824,14 +1003,20 @@ def _moments(texts: pa.Array) -> tuple[Array, Array]:
             chosen = pc.and_(chosen, pc.fill_null(pc.match_substring_regex(texts, _ZONED), False))
         if not pc.any(chosen).as_py():
             continue
+        mine = chosen.to_numpy(zero_copy_only=False)
+        some = texts if mine.all() else pc.if_else(chosen, texts, pa.scalar(None, pa.string()))
         try:
-            moments = pc.if_else(chosen, texts, pa.scalar(None, pa.string())).cast(pa.timestamp("us", zone))
+            moments = some.cast(pa.timestamp("us", zone))
         except pa.ArrowInvalid:  # one of them is no date
             continue
-        mine = chosen.to_numpy(zero_copy_only=False)
         values = np.where(mine, moments.cast(pa.int64()).fill_null(0).to_numpy(), values)
         sure = sure | mine
     return values, sure
+
+
+def _moment(text: str | None, imported_at: datetime) -> int:
+    found, why = moment_of(text, imported_at)
+    return _BAD_DATE if why else _NO_DATE if found is None else _micros(found)
 
 
 _EARLIEST = 946_684_800_000_000  # 2000-01-01, before which nobody graded: grading/dates.py
@@ -842,6 +1027,31 @@ def _micros(moment: datetime) -> int:
     from datetime import UTC
 
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+class _Members:
+    """Numbers from 0 on, of which others are told whether they are among them."""
+
+    def __init__(self, numbers: Array):
+        import numpy as np
+
+        self._sorted = np.unique(numbers)
+        self._marked: Array | None = None
+        if len(numbers) and self._sorted[-1] < _MARKED:  # a mark for each number there might be is found at once
+            self._marked = np.zeros(self._sorted[-1] + 2, bool)  # the last one stands for all that are greater
+            self._marked[self._sorted] = True
+
+    def among(self, wanted: Array) -> Array:
+        """Which of these are among the numbers; negative ones never are."""
+        import numpy as np
+
+        if self._marked is None:
+            return _looked_up(self._sorted, self._sorted, wanted) >= 0
+        found: Array = self._marked[np.minimum(wanted, len(self._marked) - 1)] & (wanted >= 0)
+        return found
+
+
+_MARKED = 1 << 21
 
 
 def _looked_up(keys: Array, values: Array, wanted: Array) -> Array:
@@ -865,7 +1075,6 @@ def _arrow(values: Array) -> pa.Array:
 
 @dataclass(frozen=True)
 class _Block:
-    text: bytes | None
     first: int  # line in the file of its first line
     span: tuple[int, int]
     ends: Array
@@ -874,40 +1083,54 @@ class _Block:
 def judge_in_bulk(
     data: Any,
     shape: Shape,
-    ground: Ground,
+    grounds: Callable[[], Ground],
     *,
     source_file: str,
     source_sha256: str,
     imported_at: datetime,
+    role_of: RoleOf | None = None,
     guessed: bool = False,
     block: int = BLOCK,
 ) -> Bulk:
-    """Read and judge a file: `data` are its bytes, in UTF-8. Raises NotUtf8Error when they are not."""
-    import numpy as np
+    """Read and judge a file: `data` are its bytes, in UTF-8. Raises NotUtf8Error when they are not.
 
-    reading = _Reading(data, shape, ground, imported_at, guessed, block)
-    judge = functools.partial(
-        judgement,
-        index=ground.index,
-        source_file=source_file,
-        source_sha256=source_sha256,
-        imported_at=imported_at,
-        role_of=ground.role_of,
-    )
-    plain = reading.plain
-    others, problems = reading.others(plain.row)
-    judged = judge(_as_file(others, problems, guessed))
-    repeated = _groups(plain, reading.graders.values)
-    numbers = reading.numbers(plain.row)
-    apart = _touching(plain, judged, reading) | _disputed(plain, *repeated)
-    if apart.any():
-        again, _ = reading.others(plain.row[~apart])
-        judged = judge(_as_file(again, problems, guessed))
-    apart[repeated[0][~repeated[1]]] = True  # of those that say the same the first is kept
-    kept = np.flatnonzero(~apart)
-    rows = plain.take(kept) if apart.any() else plain
-    numbered = vars(rows) | {"row": numbers[kept]}
-    return Bulk(Plain(**numbered), reading.columns.criterion_values, reading.graders.values, judged, shape.lines_above)
+    `grounds` is asked by several threads, once they have read their first blocks: looking it up may take until then.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    reading = _Reading(data, shape, grounds, _Terms(imported_at, guessed, role_of), block)
+    ground = grounds()
+
+    def judged_without(plain_lines: Sequence[Array]) -> Judgement:
+        rows = reading.others(plain_lines)
+        return judgement(
+            _as_file(rows, reading.problems, guessed),
+            ground.index,
+            source_file=source_file,
+            source_sha256=source_sha256,
+            imported_at=imported_at,
+            role_of=role_of,
+        )
+
+    with ThreadPoolExecutor(1) as beside:
+        looked_at = beside.submit(judged_without, [part.row for parts in reading.plain.values() for part in parts])
+        persons = _persons(reading.graders.values)
+        n_criteria = len(ground.columns.criterion_values)
+        repeated = {cell: _groups(parts, n_criteria, persons) for cell, parts in reading.plain.items()}
+        judged = looked_at.result()
+    touched = _touched(judged, ground.columns)
+    apart = {
+        cell: _touching(parts, touched) | _disputed(parts, *repeated[cell]) for cell, parts in reading.plain.items()
+    }
+    if any(mask.any() for mask in apart.values()):
+        judged = judged_without([column_of(parts, "row")[~apart[cell]] for cell, parts in reading.plain.items()])
+    for cell, (places, new) in repeated.items():
+        apart[cell][places[~new]] = True  # of those that say the same the first is kept
+    plain = {
+        ground.columns.partitions[cell]: [reading.numbered(part) for part in _without(parts, apart[cell])]
+        for cell, parts in reading.plain.items()
+    }
+    return Bulk(plain, ground.columns.criterion_values, reading.graders.values, judged, shape.lines_above)
 
 
 def _as_file(rows: Sequence[RawRow], problems: Sequence[Problem], guessed: bool) -> VerdictFile:
@@ -917,40 +1140,42 @@ def _as_file(rows: Sequence[RawRow], problems: Sequence[Problem], guessed: bool)
 class _Reading:
     """A file on its way: the plain rows by line, and the lines that are none."""
 
-    def __init__(self, data: Any, shape: Shape, ground: Ground, imported_at: datetime, guessed: bool, block: int):
-        self.data, self.shape = data, shape
-        self.columns = _Columns(ground, imported_at, guessed)
+    def __init__(self, data: Any, shape: Shape, grounds: Callable[[], Ground], terms: _Terms, block: int):
+        self.data, self.shape, self.grounds, self.terms = data, shape, grounds, terms
         self.graders = _Codes()
         self.blocks: list[_Block] = []
         self.lines = 0
-        self.plain = self._read(block)
-        self._shifts = _array([]), _array([])
+        self.plain: dict[int, list[Plain]] = {}  # by partition
+        self._read(block)
+        self.problems: list[Problem] = []
+        self._looked_at = False
+        self._shifts = _array([0]), _array([0])  # by how much numbers of rows differ from lines, and from which on
 
-    def _read(self, size: int) -> Plain:
-        parts: list[Plain] = []
+    def _read(self, size: int) -> None:
         for span, ends, judged in in_threads(self._judge, _spans(self.data, self.shape.start, size), _AT_ONCE):
-            for lines, plain, graders in judged:
-                codes = _array([self.graders[name] for name in graders] or [0])
-                part = {**vars(plain), "grader": codes[plain.grader], "row": lines + self.lines}
-                parts.append(Plain(**_narrow(part)))
-            self.blocks.append(_Block(None, self.lines, span, ends))
+            self._take(judged)
+            self.blocks.append(_Block(self.lines, span, ends))
             self.lines += len(ends)
-        return _joined(parts)
 
-    def _judge(self, span: tuple[int, int]) -> tuple[tuple[int, int], Array, list[tuple[Array, Plain, list[str]]]]:
+    def _take(self, judged: _Judged) -> None:
+        codes = _array([self.graders[name] for name in judged.graders] or [0])
+        said = vars(judged.plain)
+        plain = Plain(**_narrow({**said, "grader": codes[said["grader"]], "row": said["row"] + self.lines}))
+        for cell, first, last in judged.bounds:
+            self.plain.setdefault(cell, []).append(plain.slice(first, last))
+
+    def _judge(self, span: tuple[int, int]) -> tuple[tuple[int, int], Array, _Judged]:
         _, ends, pieces = _read_block(self.shape, self.data, span)
-        judged = []
-        for piece in pieces:
-            at, plain, graders = self.columns.judge(piece)
-            judged.append((at if piece.lines is None else piece.lines[at], plain, graders))
-        return span, ends, judged
+        columns = self.grounds().columns
+        return span, ends, _merged([columns.judge(piece, self.terms) for piece in pieces], columns.partition)
 
-    def others(self, plain_lines: Array) -> tuple[list[RawRow], list[Problem]]:
-        """The rows of all other lines, and what cannot be read; also fixes the numbers of the plain ones."""
+    def others(self, plain_lines: Sequence[Array]) -> list[RawRow]:
+        """The rows of all other lines; at first also finds what cannot be read, and the numbers of the plain lines."""
         import numpy as np
 
         is_plain = np.zeros(self.lines, bool)
-        is_plain[plain_lines] = True
+        for lines in plain_lines:
+            is_plain[lines] = True
         edges = np.flatnonzero(np.diff(np.concatenate([[True], is_plain, [True]]).astype(np.int8)))
         rows: list[RawRow] = []
         problems: list[Problem] = []
@@ -959,20 +1184,22 @@ class _Reading:
             count, some, bad = self._region(first, last, first + shift + 1)
             rows += some
             problems += bad
-            shift += count - (last - first)
-            after.append(last)
-            shifts.append(shift)
-        if not len(self._shifts[0]):  # taking plain lines as others later on changes no number: each is a record
-            self._shifts = _array(after), _array(shifts)
-        return rows, problems
+            if count != last - first:  # a record may stand on several lines
+                shift += count - (last - first)
+                after.append(last)
+                shifts.append(shift)
+        _forget(self.data, (0, len(self.data)))
+        if not self._looked_at:  # taking plain lines as others later on changes no number: each is a record
+            self._shifts, self.problems, self._looked_at = (_array(after), _array(shifts)), problems, True
+        return rows
 
-    def numbers(self, lines: Array) -> Array:
-        """The number of the row on each plain line."""
+    def numbered(self, plain: Plain) -> Plain:
+        """Rows with their numbers instead of their lines, once `others` was asked."""
         import numpy as np
 
         after, shifts = self._shifts
-        numbered: Array = lines + 1 + shifts[np.searchsorted(after, lines, side="right") - 1]
-        return numbered
+        shift = shifts[np.searchsorted(after, plain.row, side="right") - 1] if len(shifts) > 1 else np.int32(0)
+        return replace(plain, row=(plain.row + 1 + shift).astype(np.int32, copy=False))
 
     def _region(self, first: int, last: int, number: int) -> tuple[int, list[RawRow], list[Problem]]:
         """Neighbouring lines that are not plain: how many records they are, their rows, and what cannot be read."""
@@ -1002,7 +1229,6 @@ class _Reading:
             start = block.span[0] + (int(block.ends[begin - 1]) + 1 if begin else 0)
             stop = min(block.span[0] + int(block.ends[end - 1]) + 1, block.span[1])
             found.append(bytes(self.data[start : min(stop, start + most)]))
-            _forget(self.data, block.span)
             most -= stop - start
         return b"".join(found).decode("utf-8", "ignore")
 
@@ -1041,56 +1267,71 @@ def _narrow(columns: dict[str, Any]) -> dict[str, Any]:
     return {n: v if n == "comment" else v.astype(_KINDS.get(n, "i4"), copy=False) for n, v in columns.items()}
 
 
-def _joined(parts: Sequence[Plain]) -> Plain:
+def _without(parts: Sequence[Plain], apart: Array) -> Iterator[Plain]:
+    """The rows that a mask over all parts does not name."""
+    import numpy as np
+
+    first = 0
+    for part in parts:
+        mine = apart[first : first + len(part)]
+        yield part.take(np.flatnonzero(~mine)) if mine.any() else part
+        first += len(part)
+
+
+def _touched(judged: Judgement, columns: _Columns) -> Array:
+    """What the rows are about that had to be looked at: packet and criterion as a number (`_about`), sorted."""
     import numpy as np
     import pyarrow as pa
-
-    columns: dict[str, Array] = {}
-    for name in Plain.__dataclass_fields__:
-        if name != "comment":
-            nothing = np.zeros(0, _KINDS.get(name, "i4"))
-            columns[name] = np.concatenate([nothing, *(getattr(p, name) for p in parts)])
-    comment = pa.concat_arrays([pa.array([], pa.string()), *(p.comment.cast(pa.string()) for p in parts)])
-    made = Plain(**columns, comment=comment)
-    in_order = bool((made.row[1:] > made.row[:-1]).all())
-    return made if in_order else made.take(np.argsort(made.row, kind="stable"))
-
-
-def _touching(plain: Plain, judged: Judgement, reading: _Reading) -> Array:
-    """Which plain rows are about the same criterion of the same packet as a row that had to be looked at."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     said = [(row["packet_id"], row["criterion_id"]) for row in judged.rows]
     said += [(p.packet_id, p.criterion_id) for p in judged.problems if p.code == "conflict"]
-    if not said:
-        return np.zeros(len(plain), bool)
-    columns = reading.columns
-    packets = pc.index_in(pa.array([p for p, _ in said], pa.string()), value_set=columns.packets).fill_null(-1)
+    packets = columns.packets.places(pa.array([p for p, _ in said], pa.string()))
     position = {criterion: at for at, criterion in enumerate(columns.criterion_values)}
-    criteria = _array([position.get(c or "", -1) for _, c in said])
-    size = len(columns.criterion_values)
-    keys = np.unique(packets.to_numpy().astype(np.int64) * size + criteria)
-    return _looked_up(keys, keys, plain.attempt.astype(np.int64) * size + plain.criterion) >= 0
+    return np.unique(_about(packets, _array([position.get(c or "", -1) for _, c in said])))
 
 
-def _subjects(plain: Plain, graders: Sequence[str]) -> Array:
-    """A number for packet, criterion, grader and role; `graders` are the names behind the codes."""
+def _about(attempt: Array, criterion: Array) -> Array:
+    """A number for a packet and a criterion."""
     import numpy as np
 
-    persons = _Codes()
-    person = _array([persons[same_person(name)] for name in graders] or [0])[plain.grader]
-    criteria, attempt = int(plain.criterion.max(initial=0)) + 1, plain.attempt.astype(np.int64)
-    made: Array = (attempt * criteria + plain.criterion) * (len(graders) or 1) + person
-    return made * len(ROLES) + plain.role
+    return attempt.astype(np.int64) << 32 | criterion
 
 
-def _groups(plain: Plain, graders: Sequence[str]) -> tuple[Array, Array]:
+def _touching(parts: Sequence[Plain], touched: Array) -> Array:
+    """Which plain rows are about the same criterion of the same packet as a row that had to be looked at."""
+    import numpy as np
+
+    if not len(touched):
+        return np.zeros(sum(map(len, parts)), bool)
+    return np.isin(_about(column_of(parts, "attempt"), column_of(parts, "criterion")), touched)
+
+
+def _persons(graders: Sequence[str]) -> Array:
+    """A number for the person behind each name."""
+    codes = _Codes()
+    return _array([codes[same_person(name)] for name in graders] or [0])
+
+
+def _subjects(parts: Sequence[Plain], n_criteria: int, persons: Array) -> Array:
+    """A number for packet, criterion, person and role."""
+    import numpy as np
+
+    made: Array = column_of(parts, "attempt").astype(np.int64)
+    person = persons[column_of(parts, "grader")]
+    for size, codes in (
+        (n_criteria, column_of(parts, "criterion")),
+        (len(persons), person),
+        (len(ROLES), column_of(parts, "role")),
+    ):
+        made = made * size + codes
+    return made
+
+
+def _groups(parts: Sequence[Plain], n_criteria: int, persons: Array) -> tuple[Array, Array]:
     """Places of the rows of which another is about the same, sorted by what they are about, and where each is new."""
     import numpy as np
 
-    subjects = _subjects(plain, graders)
+    subjects = _subjects(parts, n_criteria, persons)
     ordered = np.sort(subjects)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.zeros(0, np.int64), np.zeros(0, bool)
@@ -1100,14 +1341,14 @@ def _groups(plain: Plain, graders: Sequence[str]) -> tuple[Array, Array]:
     return order[inside], np.insert(~same, 0, True)[inside]
 
 
-def _disputed(plain: Plain, places: Array, new: Array) -> Array:
+def _disputed(parts: Sequence[Plain], places: Array, new: Array) -> Array:
     """Which rows repeat another one with a difference: these are settled one by one. As `_groups` found them."""
     import numpy as np
 
-    apart = np.zeros(len(plain), bool)
+    apart = np.zeros(sum(map(len, parts)), bool)
     if not len(places):
         return apart
-    some = plain.take(places)
+    some = joined(parts).take(places)
     differs = np.zeros(len(places), bool)
     for values in (some.passed, some.minutes, some.graded_at, some.comment.dictionary_encode().indices.fill_null(-1)):
         values = np.asarray(values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,7 +20,6 @@ from hapi_pipeline.grading.sheets import Cell
 from hapi_pipeline.grading.text import clean, shorten
 from hapi_pipeline.grading.words import BAD, MISSING, Bad, Missing, parse_verdict
 from hapi_pipeline.grading.workbook import MAX_MINUTES
-from hapi_pipeline.naming import digest
 
 __all__ = [
     "BAD",
@@ -33,6 +33,7 @@ __all__ = [
     "judge",
     "judgement",
     "parse_verdict",
+    "verdict_id",
 ]
 
 UNKNOWN_GRADER = "unknown"
@@ -169,6 +170,7 @@ class _Entry:
     """A row that is a verdict, before it is compared with the others of the file."""
 
     row: int
+    place: int  # among the rows of the file that have this number, from 0
     gradable: Gradable
     criterion_id: str
     rubric_version: str
@@ -208,9 +210,12 @@ class _Court:
 
     def hear(self) -> tuple[list[_Entry], list[Problem]]:
         entries = []
+        met: Counter[int] = Counter()
         for row in self._rows():
+            place = met[row.row]
+            met[row.row] += 1
             try:
-                entries.append(self._entry(row))
+                entries.append(self._entry(row, place))
             except _RefusalError as refusal:
                 value = None if refusal.value is None else shorten(refusal.value)
                 number = row.row or None
@@ -225,7 +230,7 @@ class _Court:
             yield RawRow(0, {"criterion_id": OVERALL, "comment": feedback})
         yield from self.file.rows
 
-    def _entry(self, row: RawRow) -> _Entry:
+    def _entry(self, row: RawRow, place: int) -> _Entry:
         gradable = self._gradable(row)
         version = self._rubric_version(row, gradable)
         criterion_id = _criterion(row, gradable, version)
@@ -246,7 +251,7 @@ class _Court:
             *_flags(gradable, version, graded_at, comment),
         )
         return _Entry(
-            row.row, gradable, criterion_id, version, passed, comment, grader, role, minutes, graded_at, flags
+            row.row, place, gradable, criterion_id, version, passed, comment, grader, role, minutes, graded_at, flags
         )
 
     def _value(self, row: RawRow, column: str) -> Cell:
@@ -503,12 +508,25 @@ def conflict_between_files(row: Mapping[str, Any]) -> Problem:
     return Problem(place, "verdict", word, "conflict", message, row["criterion_id"], row["packet_id"])
 
 
+OF_FILE, OF_ROW = 32, 10
+"""Hexadecimal digits of a file's SHA-256, and decimal digits of a row's number, in a verdict's id."""
+
+
+def verdict_id(source_sha256: str, row: int, place: int = 0) -> str:
+    """Where a verdict comes from: its file and its row in it; no two verdicts share one.
+
+    `place` counts, from 0, the rows that a file has under one number: a task of Label Studio gives many.
+    """
+    said_once = f"{source_sha256[:OF_FILE]}-{row:0{OF_ROW}d}"
+    return f"{said_once}-{place:04d}" if place else said_once
+
+
 def _verdict_row(
     entry: _Entry, source_file: str, source_sha256: str, imported_at: datetime, simulated: bool
 ) -> dict[str, Any]:
     gradable = entry.gradable
     return {
-        "verdict_id": digest(gradable.packet_id, entry.criterion_id, entry.grader, source_sha256, str(entry.row)),
+        "verdict_id": verdict_id(source_sha256, entry.row, entry.place),
         "packet_id": gradable.packet_id,
         "attempt_id": gradable.attempt_id,
         "cohort": gradable.cohort,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.intake.files import check_readable, sha256_of
 from hapi_pipeline.intake.ledger import commit_import, import_id, rows_of
 from hapi_pipeline.lake import Import, ImportedFile, Lake, write_bytes
 from hapi_pipeline.rounds import ROUND
+from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from hapi_pipeline.grading.files import Problem, VerdictFile
@@ -55,9 +57,11 @@ def import_verdicts(
     from hapi_pipeline.grading.worklist import assigned_roles
     from hapi_pipeline.intake.verdicts_bulk import ahead, import_large
 
-    early = _came_too_early(lake)
     looked_up = ahead(lake, paths)
-    fresh, repeated = _fresh(paths, lake.imported("verdicts").keys() - early)
+    hashed = _hashed(paths)
+    known = lake.imported("verdicts").keys() & {sha for _, sha in hashed}
+    early = _came_too_early(lake) & known if known else set()
+    fresh, repeated = _fresh(hashed, known - early)
     role_of = role_of or assigned_roles(lake) or None
     large = import_large(lake, fresh, early, role_of=role_of, replies=replies, looked_up=looked_up)
     if large is not None:
@@ -94,17 +98,32 @@ def import_verdicts(
         imported_at=now.isoformat(),
         cohorts=tuple(sorted({row["cohort"] for row in rows})),
     )
-    return commit_import(lake, done, [row for r in read for row in r.judged.quarantine]), repeated
+    return commit_import(lake, done, _told_apart(row for r in read for row in r.judged.quarantine)), repeated
 
 
-def _fresh(paths: Sequence[Path], known: Collection[str]) -> tuple[list[tuple[Path, str]], list[Path]]:
+def _told_apart(quarantine: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of quarantine, numbered where a row of a file (a task of Label Studio) has several of a kind."""
+    met: Counter[tuple[Any, ...]] = Counter()
+    told = []
+    for row in quarantine:
+        key = tuple(row[name] for name in TABLES["quarantine"].key)
+        met[key] += 1
+        told.append({**row, "column": f"{row['column'] or 'row'} ({met[key]})"} if met[key] > 1 else dict(row))
+    return told
+
+
+def _hashed(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    for path in paths:
+        check_readable(path)
+    return [(path, sha256_of(path)) for path in paths]
+
+
+def _fresh(hashed: Sequence[tuple[Path, str]], known: Collection[str]) -> tuple[list[tuple[Path, str]], list[Path]]:
     """The files that are new, with their hashes, and those that are known or named twice."""
     seen: set[str] = set(known)
     fresh: list[tuple[Path, str]] = []
     repeated: list[Path] = []
-    for path in paths:
-        check_readable(path)
-        sha = sha256_of(path)
+    for path, sha in hashed:
         if sha in seen:
             repeated.append(path)
         else:

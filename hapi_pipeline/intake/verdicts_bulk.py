@@ -8,7 +8,7 @@ import mmap
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.grading import bulk, delimited
 from hapi_pipeline.grading.bulk import Bulk, Ground, Plain
 from hapi_pipeline.grading.files import OVERALL
-from hapi_pipeline.grading.verdicts import FIRST, ROLES, Gradable, GradingIndex, RoleOf
+from hapi_pipeline.grading.verdicts import FIRST, OF_ROW, ROLES, Gradable, GradingIndex, RoleOf, verdict_id
 from hapi_pipeline.intake.ledger import commit_import, import_id, rows_of
 from hapi_pipeline.lake import ROW_GROUP, Import, ImportedFile, Lake, stored, write_bytes
 from hapi_pipeline.parallel import in_threads
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 LEAST = 2_000_000
 """Bytes from which on a file is worth it: some 20,000 rows."""
 _MOST = 1 << 30  # beyond which a file is refused
-_OF_ATTEMPT = ("packet_id", "attempt_id", "cohort", "model", "round", "job_id", "rubric_version", "simulated")
-_AT_ONCE = 2  # partitions that are written together
+_IDS = ("packet_id", "attempt_id")
+_OF_ATTEMPT = (*_IDS, "cohort", "model", "round", "job_id", "rubric_version", "simulated")
+_AT_ONCE = 3  # partitions that are written together: while one waits for the disk, the others are encoded
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,16 @@ class Large:
     done: Import | None
 
 
-def ahead(lake: Lake, paths: Sequence[Path]) -> Future[Ground | None] | None:
+def ahead(lake: Lake, paths: Sequence[Path]) -> Future[Ground] | None:
     """What verdicts may be about, looked up in another thread when there is a large file: `import_large` wants it."""
-    from concurrent.futures import ThreadPoolExecutor
-
     if len(paths) != 1 or not paths[0].is_file() or not LEAST <= paths[0].stat().st_size <= _MOST:
         return None
+    return _looking_up(lake)
+
+
+def _looking_up(lake: Lake) -> Future[Ground]:
+    from concurrent.futures import ThreadPoolExecutor
+
     thread = ThreadPoolExecutor(1)
     try:
         return thread.submit(ground_of, lake)
@@ -67,7 +72,7 @@ def import_large(
     role_of: RoleOf | None = None,
     replies: Path | None = None,
     least: int | None = None,
-    looked_up: Future[Ground | None] | None = None,
+    looked_up: Future[Ground] | None = None,
 ) -> Large | None:
     """Import a file in bulk; None where that cannot be done or is not worth it: nothing was written then.
 
@@ -78,20 +83,22 @@ def import_large(
     if len(fresh) != 1 or not (LEAST if least is None else least) <= fresh[0][0].stat().st_size <= _MOST:
         return None
     (path, sha256), now = fresh[0], datetime.now(UTC)
-    with _opened(path) as data:
-        grounds = looked_up.result if looked_up else functools.partial(ground_of, lake)
-        found = _judged(grounds, role_of, data, path.name, sha256, now)
-    if found is None:
+    looked_up = looked_up or _looking_up(lake)
+    try:
+        with _opened(path) as data:
+            made = _judged(looked_up.result, role_of, data, path.name, sha256, now)
+    except bulk.AmbiguousError:
         return None
-    made, ground = found
-    rows = len(made.plain) + len(made.judged.rows)
+    if made is None:
+        return None
+    ground = looked_up.result()
+    rows = made.n_plain + len(made.judged.rows)
     if sha256 in early and not rows:
         return Large(None)
     number = import_id("verdicts", sha256, *([now.isoformat()] if sha256 in early else []))
-    _append(lake, number, made, ground, path.name, sha256, now)
+    cohorts = _append(lake, number, made, ground, path.name, sha256, now)
     if replies is not None:
         _write_reply(replies, path.name, sha256, made, ground)
-    cohorts = _of_attempts(ground, made.plain, "cohort") | {row["cohort"] for row in made.judged.rows}
     done = Import(
         import_id=number,
         kind="verdicts",
@@ -110,8 +117,8 @@ def _opened(path: Path) -> Iterator[mmap.mmap]:
 
 
 def _judged(
-    grounds: Callable[[], Ground | None], role_of: RoleOf | None, data: Any, name: str, sha256: str, now: datetime
-) -> tuple[Bulk, Ground] | None:
+    grounds: Callable[[], Ground], role_of: RoleOf | None, data: Any, name: str, sha256: str, now: datetime
+) -> Bulk | None:
     guessed = False
     if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4000]:
         data, guessed = _recoded(data, name)
@@ -120,18 +127,21 @@ def _judged(
         if shape is None and not guessed and not _is_utf8(data):
             data, guessed = _recoded(data, name)
             continue
-        ground = None if shape is None else grounds()
-        if shape is None or ground is None:
+        if shape is None:
             return None
-        ground = replace(ground, role_of=role_of)
         try:
-            made = bulk.judge_in_bulk(
-                data, shape, ground, source_file=name, source_sha256=sha256, imported_at=now, guessed=guessed
+            return bulk.judge_in_bulk(
+                data,
+                shape,
+                grounds,
+                source_file=name,
+                source_sha256=sha256,
+                imported_at=now,
+                role_of=role_of,
+                guessed=guessed,
             )
         except bulk.NotUtf8Error:
             data, guessed = _recoded(data, name)
-        else:
-            return made, ground
     return None
 
 
@@ -152,11 +162,8 @@ def _is_utf8(data: Any) -> bool:
 # --- what verdicts may be about ----------------
 
 
-def ground_of(lake: Lake) -> Ground | None:
-    """Every attempt that verdicts may be given on, as columns; None where packets are not told apart by their ids."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def ground_of(lake: Lake) -> Ground:
+    """Every attempt that verdicts may be given on, as columns. Raises AmbiguousError where two have one packet id."""
     follows = ", ".join(f"('{r.name}', '{r.after}')" for r in ROUNDS if r.after)
     with connect() as connection:
         open_tables(connection, lake, ["attempts", "packets", "rubrics", "standing_criteria"])
@@ -169,21 +176,22 @@ def ground_of(lake: Lake) -> Ground | None:
                 JOIN (VALUES {follows}) f(round, after) ON f.round = a.round
             )
             SELECT a.attempt_id, a.cohort, a.model, a.round, a.job_id, v.rubric_version, p.packet_sha256, a.simulated,
-                   a.finished_at, coalesce(a.sample, 1) AS sample,
+                   a.finished_at, coalesce(a.sample, 1) AS sample, a.is_current,
                    f.job_id IS NOT NULL AND coalesce(a.sample, 1) = 1 AS followed_up
             FROM attempts a
             JOIN versions v USING (job_id)
             LEFT JOIN packets p ON p.attempt_id = a.attempt_id
             LEFT JOIN followed f ON f.model = a.model AND f.job_id = a.job_id AND f.round = a.round
-            ORDER BY a.is_current, a.finished_at, a.attempt_id
             """  # noqa: S608
         ).to_arrow_table()
         criteria = connection.sql("SELECT job_id, criterion_id FROM rubrics").to_arrow_table()
     attempts = attempts.append_column("packet_id", packet_ids(attempts.column("attempt_id").combine_chunks()))
-    if pc.count_distinct(attempts.column("packet_id")).as_py() != attempts.num_rows:
-        return None
-    attempts = pa.table({name: attempts.column(name).combine_chunks() for name in attempts.column_names})
-    return Ground(attempts, criteria, OnDemand(lake, attempts, criteria))
+    attempts = attempts.combine_chunks()
+    ground = Ground(attempts, criteria, OnDemand(lake, attempts, criteria))
+    if ground.columns.repeated:  # then their order says which of them counts
+        attempts = attempts.sort_by([(name, "ascending") for name in ("is_current", "finished_at", "attempt_id")])
+        ground = Ground(attempts, criteria, OnDemand(lake, attempts, criteria))
+    return ground
 
 
 def packet_ids(attempt_ids: pa.Array) -> pa.Array:
@@ -191,27 +199,33 @@ def packet_ids(attempt_ids: pa.Array) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
-    size = len(attempt_ids)
-    hashed = digests([pa.scalar(_part("packet"), pa.binary()), *_parts(attempt_ids)])
-    # base32: five bits a character, twelve characters
-    octets = np.frombuffer(bytes.fromhex("".join(hashed.to_pylist())), ">u8")[::4].astype(np.uint64)
-    bits = octets[:, None] >> np.arange(59, 0, -5, dtype=np.uint64)
-    letters = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
-    text = np.empty((size, 15), np.uint8)
-    text[:, :3], text[:, 3:] = np.frombuffer(b"pk_", np.uint8), letters[(bits & np.uint64(31)).astype(np.intp)]
-    offsets = np.arange(size + 1, dtype=np.int32) * 15
-    return pa.Array.from_buffers(pa.string(), size, [None, pa.py_buffer(offsets), pa.py_buffer(text.tobytes())])
+    size, sha256 = len(attempt_ids), hashlib.sha256  # with the processor's own instructions, which DuckDB's has not
+    known, packet = attempt_ids.cast(pa.binary()).to_pylist(), len(b"packet").to_bytes(8, "big") + b"packet"
+    hashed = b"".join([sha256(packet + len(one).to_bytes(8, "big") + one).digest()[:8] for one in known])
+    numbers = np.frombuffer(hashed, ">u8").astype(np.uint64)
+    letters = np.frombuffer(bulk.LETTERS, np.uint8)
+    text = np.empty((size, bulk.PACKET_ID), np.uint8)
+    text[:, : len(bulk.PREFIX)] = np.frombuffer(bulk.PREFIX, np.uint8)
+    for at in range(len(bulk.PREFIX), bulk.PACKET_ID):  # base32: five bits a letter, the highest first
+        numbers, bits = numbers << np.uint64(5), numbers >> np.uint64(59)
+        text[:, at] = letters[bits]
+    offsets = np.arange(size + 1, dtype=np.int32) * bulk.PACKET_ID
+    return pa.Array.from_buffers(pa.string(), size, [None, pa.py_buffer(offsets), pa.py_buffer(text.ravel())])
 
 
-def digests(parts: Sequence[pa.Array | pa.Scalar]) -> pa.Array:
-    """`naming.digest` row by row, of columns of bytes that already have the lengths between them."""
+def verdict_ids(source_sha256: str, rows: Array) -> pa.Array:
+    """`verdict_id` of each of these rows of a file."""
     import numpy as np
     import pyarrow as pa
 
-    messages, sha256 = _joined(*parts), hashlib.sha256  # with the processor's own instructions, which DuckDB's has not
-    made = b"".join([sha256(message).digest() for message in messages.to_pylist()]).hex().encode()
-    offsets = np.arange(len(messages) + 1, dtype=np.int32) * 64
-    return pa.Array.from_buffers(pa.string(), len(messages), [None, pa.py_buffer(offsets), pa.py_buffer(made)])
+    first = np.frombuffer(verdict_id(source_sha256, 0).encode(), np.uint8)
+    text = np.tile(first, (len(rows), 1))
+    rest = rows.astype(np.uint32)
+    for at in range(1, OF_ROW + 1):
+        text[:, -at] += (rest % 10).astype(np.uint8)
+        rest //= 10
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * len(first)
+    return pa.Array.from_buffers(pa.string(), len(rows), [None, pa.py_buffer(offsets), pa.py_buffer(text.ravel())])
 
 
 def _coded(codes: Array, values: pa.Array) -> pa.Array:
@@ -222,43 +236,23 @@ def _coded(codes: Array, values: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(some.indices, values.take(some.dictionary))
 
 
-def _repeated(values: pa.ChunkedArray, places: pa.Array) -> pa.Array:
+def _repeated(values: pa.ChunkedArray, places: pa.Array, distinct: bool) -> pa.Array:
     """The values at these places; texts as a dictionary."""
     import pyarrow as pa
 
     values = values.combine_chunks()
     if not pa.types.is_string(values.type):
         return values.take(places)
-    distinct = values.dictionary_encode()
-    return pa.DictionaryArray.from_arrays(distinct.indices.take(places), distinct.dictionary)
+    if distinct:
+        return pa.DictionaryArray.from_arrays(places, values)
+    coded = values.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(coded.indices.take(places), coded.dictionary)
 
 
 def _constant(text: str, size: int) -> pa.Array:
     import pyarrow as pa
 
     return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), size), pa.array([text]))
-
-
-def _joined(*parts: pa.Array | pa.Scalar) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.binary()))
-
-
-def _parts(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The lengths of texts as bytes, and their bytes."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    sizes = pc.binary_length(texts)
-    every = pa.array([n.to_bytes(8, "big") for n in range((pc.max(sizes).as_py() or 0) + 1)], pa.binary())
-    return every.take(sizes), texts.cast(pa.binary())
-
-
-def _part(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
-    return len(data).to_bytes(8, "big") + data
 
 
 class OnDemand(GradingIndex):
@@ -303,12 +297,11 @@ class OnDemand(GradingIndex):
         return {(j, m, r, str(s)): at for at, (j, m, r, s) in enumerate(zip(*columns, strict=True))}
 
     @functools.cached_property
-    def _criteria(self) -> dict[str, frozenset[str]]:
-        found: dict[str, set[str]] = {}
-        pairs = (self._of_jobs.column(name).to_pylist() for name in ("job_id", "criterion_id"))
-        for job_id, criterion_id in zip(*pairs, strict=True):
-            found.setdefault(job_id, set()).add(criterion_id)
-        return {job_id: frozenset(criteria) for job_id, criteria in found.items()}
+    def _criteria(self) -> tuple[dict[str, int], pa.Array]:
+        """The places of jobs, and the criteria of each."""
+        grouped = self._of_jobs.group_by("job_id").aggregate([("criterion_id", "list")]).combine_chunks()
+        places = {job_id: at for at, job_id in enumerate(grouped.column("job_id").to_pylist())}
+        return places, grouped.column("criterion_id_list").combine_chunks()
 
     @functools.cached_property
     def _standing(self) -> dict[str, dict[str, frozenset[str]]]:
@@ -319,39 +312,35 @@ class OnDemand(GradingIndex):
             found.setdefault(job_id, {})[version] = frozenset(criteria or ())
         return found
 
+    @functools.cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        names = {field.name for field in fields(Gradable)}.intersection(self._attempts.schema.names)
+        return {name: self._attempts.column(name).combine_chunks() for name in names}
+
     @functools.lru_cache(maxsize=10_000)  # noqa: B019 (lives as long as an import)
     def _made(self, at: int) -> Gradable:
-        row = self._attempts.slice(at, 1).to_pylist()[0]
-        row |= {"criteria": self._criteria[row["job_id"]], "standing": self._standing.get(row["job_id"], {})}
-        return Gradable(**row)
+        row: dict[str, Any] = {name: column[at].as_py() for name, column in self._columns.items()}
+        places, criteria = self._criteria
+        of_job = frozenset(criteria[places[row["job_id"]]].as_py())
+        return Gradable(**row, criteria=of_job, standing=self._standing.get(row["job_id"], {}))
 
 
 # --- writing ----------------
 
 
-def _append(lake: Lake, number: str, made: Bulk, ground: Ground, name: str, sha256: str, now: datetime) -> None:
-    """Stage the rows, a file for each model and round."""
-    import numpy as np
-
-    models, rounds = (ground.attempts.column(c).combine_chunks().dictionary_encode() for c in ("model", "round"))
-    n_rounds = max(len(rounds.dictionary), 1)
-    part = models.indices.to_numpy().astype(np.int64) * n_rounds + rounds.indices.to_numpy()
-    of_rows = part[made.plain.attempt] if len(made.plain) else part[:0]
+def _append(lake: Lake, number: str, made: Bulk, ground: Ground, name: str, sha256: str, now: datetime) -> set[str]:
+    """Stage the rows, a file for each model and round; the cohorts that they are of."""
     others: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in made.judged.rows:
         others.setdefault((row["model"], row["round"]), []).append(row)
-    cells: dict[tuple[str, str], Array] = {cell: np.zeros(0, np.int64) for cell in others}
-    for code in np.flatnonzero(np.bincount(of_rows)).tolist():
-        cell = (models.dictionary[code // n_rounds].as_py(), rounds.dictionary[code % n_rounds].as_py())
-        cells[cell] = np.flatnonzero(of_rows == code)
     writing = _Writing(made, ground, name, sha256, now)
 
-    def write(cell: tuple[str, str]) -> None:
-        keys = {"model": cell[0], "round": cell[1]}
-        lake.append_stream("verdict_exports", number, writing.batches(cells[cell], others.get(cell, [])), keys)
+    def write(cell: tuple[str, str]) -> set[str]:
+        keys, parts, besides = {"model": cell[0], "round": cell[1]}, made.plain.get(cell, ()), others.get(cell, [])
+        lake.append_stream("verdict_exports", number, writing.batches(parts, besides), keys)
+        return writing.cohorts(parts) | {row["cohort"] for row in besides}
 
-    for _ in in_threads(write, sorted(cells), _AT_ONCE):
-        pass
+    return set().union(*in_threads(write, sorted(made.plain.keys() | others.keys()), _AT_ONCE))
 
 
 class _Writing:
@@ -360,7 +349,7 @@ class _Writing:
     def __init__(self, made: Bulk, ground: Ground, name: str, sha256: str, now: datetime):
         import pyarrow as pa
 
-        self.made, self.attempts, self.now = made, ground.attempts, now
+        self.attempts, self.now = ground.attempts.select(_OF_ATTEMPT), now
         self.name, self.sha256 = name, sha256
         self.schema, _ = stored(TABLES["verdict_exports"])
         self.criteria, self.graders, self.roles = (
@@ -369,22 +358,18 @@ class _Writing:
         self.flags = pa.array(
             [[flag for bit, flag in bulk.FLAGS.items() if bit & code] for code in range(8)], pa.list_(pa.string())
         )
-        # the parts of an id's bytes, each preceded by its length: naming.digest
-        self.criterion_parts, self.grader_parts = (
-            pa.array([_part(text) for text in values], pa.binary()) for values in (made.criteria, made.graders)
-        )
-        self.packet_parts = _joined(*_parts(self.attempts.column("packet_id").combine_chunks()))
 
-    def batches(self, at: Array, others: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-        """The plain rows at these places and those judged one by one, in the order of their rows in the file."""
+    def batches(self, parts: Sequence[Plain], others: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+        """Plain rows and those judged one by one, in the order of their rows in the file."""
         import numpy as np
         import pyarrow as pa
 
         others = sorted(others, key=lambda row: int(row["source_row"]))
         numbers = np.array([row["source_row"] for row in others], np.int64)
         done = 0
-        for start in range(0, len(at), ROW_GROUP):
-            rows = self.made.plain.take(at[start : start + ROW_GROUP])
+        plain = bulk.joined(parts)
+        for start in range(0, len(plain), ROW_GROUP):
+            rows = plain.slice(start, start + ROW_GROUP)
             table = self._table(rows)
             until = int(np.searchsorted(numbers, rows.row[-1]))
             if until > done:
@@ -396,6 +381,14 @@ class _Writing:
         if done < len(others):
             yield from rows_of("verdict_exports", others[done:]).cast(self.schema).to_batches()
 
+    def cohorts(self, parts: Sequence[Plain]) -> set[str]:
+        """The cohorts of plain rows."""
+        import numpy as np
+        import pyarrow as pa
+
+        used = pa.array(np.unique(bulk.column_of(parts, "attempt")))
+        return set(self.attempts.column("cohort").take(used).unique().to_pylist())
+
     def _table(self, rows: Plain) -> pa.Table:
         import pyarrow as pa
 
@@ -403,8 +396,8 @@ class _Writing:
         attempts = pa.array(rows.attempt).dictionary_encode()  # there are several rows on each
         of_attempts = self.attempts.take(attempts.dictionary)
         stamp = self.schema.field("graded_at").type
-        columns = {name: _repeated(of_attempts.column(name), attempts.indices) for name in _OF_ATTEMPT} | {
-            "verdict_id": self._ids(rows),
+        columns = {n: _repeated(of_attempts.column(n), attempts.indices, n in _IDS) for n in _OF_ATTEMPT} | {
+            "verdict_id": verdict_ids(self.sha256, rows.row),
             "criterion_id": _coded(rows.criterion, self.criteria),
             "grader": _coded(rows.grader, self.graders),
             "grader_role": _coded(rows.role, self.roles),
@@ -420,29 +413,8 @@ class _Writing:
         }
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
-    def _ids(self, rows: Plain) -> pa.Array:
-        """`digest` of packet, criterion, grader, file and row."""
-        import pyarrow as pa
-
-        parts = [
-            self.packet_parts.take(pa.array(rows.attempt)),
-            self.criterion_parts.take(pa.array(rows.criterion)),
-            self.grader_parts.take(pa.array(rows.grader)),
-            pa.scalar(_part(self.sha256), pa.binary()),
-            *_parts(pa.array(rows.row).cast(pa.string())),
-        ]
-        return digests(parts)
-
 
 # --- telling ----------------
-
-
-def _of_attempts(ground: Ground, plain: Plain, column: str) -> set[str]:
-    import numpy as np
-    import pyarrow as pa
-
-    used = pa.array(np.flatnonzero(np.bincount(plain.attempt)))
-    return set(ground.attempts.column(column).take(used).unique().to_pylist())
 
 
 def _write_reply(replies: Path, name: str, sha256: str, made: Bulk, ground: Ground) -> None:
@@ -459,7 +431,7 @@ def _write_reply(replies: Path, name: str, sha256: str, made: Bulk, ground: Grou
         texts_of(judged.problems, index),
         above=made.above,
         secrets=index.models,
-        besides=(_by_packet(ground, made), _by_flag(made.plain)),
+        besides=(_by_packet(ground, made), _by_flag(made)),
     )
     replies.mkdir(parents=True, exist_ok=True)
     write_bytes(reply_path(replies, name, sha256), text.encode())
@@ -470,15 +442,16 @@ def _by_packet(ground: Ground, made: Bulk) -> Counter[str]:
     import numpy as np
     import pyarrow as pa
 
-    plain, overall = made.plain, made.criteria.index(OVERALL)
-    attempts = np.flatnonzero(np.bincount(plain.attempt))
-    counts = np.bincount(plain.attempt, weights=plain.criterion != overall)[attempts].astype(np.int64)
+    attempt, overall = made.column("attempt"), made.criteria.index(OVERALL)
+    attempts = np.flatnonzero(np.bincount(attempt))
+    counts = np.bincount(attempt, weights=made.column("criterion") != overall)[attempts].astype(np.int64)
     packets = ground.attempts.column("packet_id").take(pa.array(attempts)).to_pylist()
     return Counter(dict(zip(packets, counts.tolist(), strict=True)))
 
 
-def _by_flag(plain: Plain) -> Counter[str]:
+def _by_flag(made: Bulk) -> Counter[str]:
     import numpy as np
 
-    counted = {flag: int(np.count_nonzero(plain.flags & bit)) for bit, flag in bulk.FLAGS.items()}
+    flags = made.column("flags")
+    counted = {flag: int(np.count_nonzero(flags & bit)) for bit, flag in bulk.FLAGS.items()}
     return Counter({flag: count for flag, count in counted.items() if count})

@@ -317,13 +317,25 @@ def test_simulated_marks_spread(index: GradingIndex, make_gradable: Make) -> Non
     ]
 
 
-def test_verdict_ids_tell_rows_files_and_graders_apart(index: GradingIndex) -> None:
-    ids = {run(index, r)[0][0]["verdict_id"] for r in (row(1), row(2), row(1, grader="bo"), row(1, criterion_id="c02"))}
-    file = VerdictFile("long", {}, (row(1),), ())
-    other = judge(file, index, source_file="f.csv", source_sha256="cd", imported_at=NOW)[0][0]["verdict_id"]
-    assert len(ids | {other}) == 5
-    renamed = judge(file, index, source_file="g.csv", source_sha256="ab", imported_at=NOW)[0][0]["verdict_id"]
-    assert renamed in ids
+def test_a_verdicts_id_says_which_row_of_which_file_it_comes_from(index: GradingIndex) -> None:
+    rows = tuple(row(n, criterion_id=c) for n, c in ((2, "c01"), (10, "c02")))
+    file, sha = VerdictFile("long", {}, rows, ()), "0123456789abcdef" * 4
+
+    def ids(name: str, sha: str) -> list[str]:
+        return [v["verdict_id"] for v in judge(file, index, source_file=name, source_sha256=sha, imported_at=NOW)[0]]
+
+    assert ids("f.csv", sha) == [f"{sha[:32]}-0000000002", f"{sha[:32]}-0000000010"]
+    assert ids("renamed.csv", sha) == ids("f.csv", sha) == sorted(ids("f.csv", sha))
+    assert not set(ids("f.csv", sha)) & set(ids("f.csv", "f" + sha[1:]))
+
+
+def test_verdicts_from_one_row_have_ids_of_their_own(index: GradingIndex) -> None:
+    """A task of Label Studio holds many, and two annotations of it may say the same on a criterion."""
+    said = [("c01", "PASS", "fine"), ("c02", "?", ""), ("c01", "PASS", "very fine"), ("c02", "PASS", "fine")]
+    rows = [row(7, criterion_id=c, passed=word, comment=comment) for c, word, comment in said]
+    made, bad = run(index, *rows, rows[0])
+    assert [v["verdict_id"] for v in made] == ["ab-0000000007", "ab-0000000007-0002", "ab-0000000007-0003"]
+    assert len(bad) == 1
 
 
 cell = st.sampled_from(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hapi_pipeline import engine
+from hapi_pipeline.grading.packets import packet_id_for
 from hapi_pipeline.intake.verdicts import import_verdicts
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Benchmark
@@ -87,6 +90,37 @@ def test_good_rows_go_in_and_bad_rows_say_why(lake: Lake, drop: Drop) -> None:
     found = lake.read("quarantine").to_pylist()
     assert {(q["row"], q["code"]) for q in found} == {(2, "bad_verdict"), (3, "missing_verdict")}
     assert all(q["file"] == "a.csv" and q["message"] for q in found)
+
+
+def test_a_task_of_label_studio_may_have_the_same_wrong_several_times(lake: Lake, drop: Drop) -> None:
+    """Two annotations of one grader: they agree on one criterion, contradict each other on one, and leave one blank."""
+    fill(lake)
+
+    def annotation(number: int, comment: str, second: str) -> dict[str, Any]:
+        said = {
+            "verdict_0": {"choices": ["PASS"]},
+            "comment_0": {"text": [comment]},
+            "verdict_1": {"choices": [second]},
+        }
+        result = [{"from_name": name, "value": value} for name, value in said.items()]
+        return {"id": number, "completed_by": {"email": "g1@example.org"}, "result": result}
+
+    packet = packet_id_for(str(scenario.attempt(MODEL, "agent_alone", JOB)["attempt_id"]))
+    criteria = [{"criterion_id": c} for c in ("c1", "c2", "c3")]
+    both = [annotation(1, "fine", "PASS"), annotation(2, "very fine", "FAIL")]
+    task = {"id": 7, "data": {"packet_id": packet, "criteria": criteria}, "annotations": both}
+    done, _ = import_verdicts(lake, [drop("tasks.json", json.dumps([task]))], people={"g1@example.org": "g1"})
+    assert done is not None
+    assert [(v["comment"], v["verdict_id"][32:]) for v in lake.read("verdict_exports").to_pylist()] == [
+        ("fine", "-0000000007"),
+        ("very fine", "-0000000007-0003"),
+    ]
+    assert [(q["column"], q["code"]) for q in lake.read("quarantine").to_pylist()] == [
+        ("verdict", "conflict"),
+        ("verdict", "missing_verdict"),
+        ("verdict (2)", "conflict"),
+        ("verdict (2)", "missing_verdict"),
+    ]
 
 
 def test_one_unreadable_file_of_several_stops_the_call_before_anything_is_written(lake: Lake, drop: Drop) -> None:
