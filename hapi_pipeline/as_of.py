@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline.agents.ledger import AttemptLedger, Result
+from hapi_pipeline.copies import brought
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.operations import known_cohorts
 from hapi_pipeline.recipes import Scope, batches_of, bring_up_to_date, inputs_fingerprint, recipes
@@ -177,10 +178,10 @@ def lay_ledgers(world: World) -> None:
     """Put the home's ledgers into the scratch lake: as links, with the manifests of the imports that count."""
     source, lake = world.source, world.lake
     (lake.root / "imports").mkdir(parents=True, exist_ok=True)
-    _link(world.home.root / "attachments", lake.root.parent / "attachments")
+    _link(brought(world.home.root / "attachments"), lake.root.parent / "attachments")
     for table in TABLES.values():
         if table.ledger:
-            _link(source.root / table.name, lake.root / table.name)
+            _link(brought(source.root / table.name), lake.root / table.name)
     counting = {
         f"{done.import_id}.json"
         for done in source.imports()

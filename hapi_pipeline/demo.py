@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hapi_pipeline import operations
+from hapi_pipeline.copies import brought, copy_of
 from hapi_pipeline.engine import connect, open_tables
 from hapi_pipeline.handout import Assigned, assign
 from hapi_pipeline.intake.jobs import import_jobs
@@ -55,11 +56,14 @@ def run_demo(home: Home, *, fresh: bool = False) -> int:
 
 def _make_room(home: Home, fresh: bool) -> None:
     """Refuse a home with real data; empty it when asked to start over."""
-    if not home.root.exists() or not any(home.root.iterdir()):
+    in_store = copy_of(home.root) is not None
+    if not home.root.exists() or not (home.exists() if in_store else any(home.root.iterdir())):
         return
-    marker = home.root / "DEMO"
+    marker = brought(home.root / "DEMO")
     if not marker.exists():
-        raise UserError(f"{home.root} is not empty and no demo home; name another folder with --home.")
+        raise UserError(f"{home.address} is not empty and no demo home; name another folder with --home.")
+    if fresh and in_store:
+        raise UserError(f"{home.address} is in an object store, which --fresh does not empty; name another folder.")
     if fresh:
         shutil.rmtree(home.root)
 
@@ -227,7 +231,7 @@ def _category_table(cells: dict[tuple[str, str, str], tuple[int, int]]) -> str:
 
 
 def _where_next(home: Home, report: Path) -> str:
-    where = f"--home {_short(home.root)}"
+    where = f"--home {home.address if copy_of(home.root) else _short(home.root)}"
     hapi = (shutil.which("hapi") and "hapi") or f"{_short(Path(sys.executable).parent)}/hapi"
     return "\n".join(
         [

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hapi_pipeline.copies import brought
 from hapi_pipeline.lake import Import, Lake
 from hapi_pipeline.parallel import in_threads
 from hapi_pipeline.progress import Progress
@@ -507,7 +508,7 @@ def results(look: Look) -> Iterator[Finding]:
 
 def attempt_folders(home: Home) -> Iterator[Path]:
     """The folder of every attempt, finished or not."""
-    for model in _folders(home.attempts):
+    for model in _folders(brought(home.attempts)):
         for round_ in _folders(model):
             yield from (folder for folder in _folders(round_) if "-at_" in folder.name)
 

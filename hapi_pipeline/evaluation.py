@@ -14,6 +14,7 @@ from typing import Any
 from hapi_pipeline import __version__, engine
 from hapi_pipeline.agents.ledger import AttemptLedger, Result, newest_of
 from hapi_pipeline.agents.tasks import Feedback, Job, Task
+from hapi_pipeline.copies import brought
 from hapi_pipeline.grading.mentions import names_of
 from hapi_pipeline.grading.packets import Criterion, Made, PacketSpec, make_packet, packet_id_for
 from hapi_pipeline.lake import Lake
@@ -44,7 +45,7 @@ def attachments_of(home_root: Path, job_id: str, names: Sequence[str] | None) ->
     """The attached files of a job that lie in the home's `attachments/<job>/`; names without a file are left out."""
     from hapi_pipeline.naming import slug
 
-    folder = (home_root / "attachments" / slug(job_id)).resolve()
+    folder = (brought(home_root / "attachments") / slug(job_id)).resolve()
     found = []
     for name in names or []:
         try:

@@ -1,17 +1,21 @@
 """Where things are: the home of one deployment, and the files that ship with the package.
 
 A *home* holds everything specific to one deployment: its registry (configuration), inbox, lake (tables),
-attempts, packets and releases. Nothing else on the machine is written to.
+attempts, packets and releases. Nothing else on the machine is written to. A home may also stand in an object store;
+then its folder is the working folder of `copies.py`, and asking for a part of it brings what the store has.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 HOME_VARIABLE = "HAPI_HOME"
+MARKER = ".object_store"
+"""The file in a folder that says of which home in an object store it is the working folder."""
 # only in a home, where DAGSTER_HOME is always set: Dagster's own tools read the shipped file without one
 _EVENT_LOG = """
 # Dagster's own event log, in the files where it would be anyway, but written with less work (docs/decisions/0016)
@@ -34,9 +38,17 @@ class Home:
     root: Path
 
     @property
+    def address(self) -> str:
+        """What HAPI_HOME says for this home: its folder, or where it stands in an object store."""
+        from hapi_pipeline.copies import copy_of
+
+        copy = copy_of(self.root)
+        return copy.address if copy else str(self.root)
+
+    @property
     def registry(self) -> Path:
         """The operator's configuration: benchmark.yaml, models.yaml, graders.yaml, sources/."""
-        return self.root / "registry"
+        return self._part("registry")
 
     @property
     def inbox(self) -> Path:
@@ -46,7 +58,7 @@ class Home:
     @property
     def lake(self) -> Path:
         """The tables, one Parquet file per partition."""
-        return self.root / "lake"
+        return self._part("lake")
 
     @property
     def attempts(self) -> Path:
@@ -56,17 +68,22 @@ class Home:
     @property
     def packets(self) -> Path:
         """What graders get: a folder per packet."""
-        return self.root / "packets"
+        return self._part("packets")
 
     @property
     def releases(self) -> Path:
         """Published datasets and reports."""
-        return self.root / "releases"
+        return self._part("releases")
 
     @property
     def dagster(self) -> Path:
         """DAGSTER_HOME of this deployment: runs, schedules, dynamic partitions."""
         return self.root / ".dagster"
+
+    def _part(self, name: str) -> Path:
+        from hapi_pipeline.copies import brought
+
+        return brought(self.root / name)
 
     def ensure(self) -> Home:
         """Create the folders and copy the shipped registry and dagster.yaml where they are missing."""
@@ -74,6 +91,7 @@ class Home:
             (self.root / name).mkdir(parents=True, exist_ok=True)
         if not (self.registry / "benchmark.yaml").exists():
             _copy_tree(shipped("data/registry"), self.registry)
+            self.send("registry")
         self.dagster.mkdir(parents=True, exist_ok=True)
         if not (self.dagster / "dagster.yaml").exists():
             settings = shipped("dagster.yaml").read_text("utf-8") + _EVENT_LOG
@@ -81,6 +99,13 @@ class Home:
             staged.write_text(settings, "utf-8")
             staged.replace(self.dagster / "dagster.yaml")
         return self
+
+    def send(self, *parts: str) -> None:
+        """Put what has changed here, in these folders or all, into the object store that the home stands in, if any."""
+        from hapi_pipeline.copies import copy_of
+
+        if copy := copy_of(self.root):
+            copy.send_changed(*parts)
 
     def exists(self) -> bool:
         """Whether this folder has been set up as a home."""
@@ -122,6 +147,24 @@ def shipped(relative: str) -> Path:
 
 
 def find_home(explicit: str | Path | None = None) -> Home:
-    """The home to work on: the one named, else ``HAPI_HOME``, else ``data/`` of the project."""
+    """The home to work on: the one named, else ``HAPI_HOME``, else ``data/`` of the project.
+
+    It is a folder, or an address such as ``s3://bucket/folder``: UserError for one that cannot be used.
+    """
     chosen = explicit or os.environ.get(HOME_VARIABLE) or project_root() / "data"
-    return Home(Path(chosen).expanduser().resolve())
+    if is_address(str(chosen)):
+        return _opened(str(chosen))
+    root = Path(chosen).expanduser().resolve()
+    marker = root / MARKER
+    return _opened(marker.read_text("utf-8"), root) if marker.exists() else Home(root)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text names a home in an object store; whether it can be used is another question."""
+    return re.match(r"(s3|gs|az):/", text) is not None
+
+
+def _opened(address: str, folder: Path | None = None) -> Home:
+    from hapi_pipeline.copies import open_copy
+
+    return Home(open_copy(address, folder).folder)

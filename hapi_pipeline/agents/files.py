@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hapi_pipeline.agents.desk import Desk
+from hapi_pipeline.agents.ledger import send
+from hapi_pipeline.copies import copy_of
 
 THREADS = 32  # they wait for the disk, which answers many of them at once
 TOOL_THREADS = 64  # tools may take minutes: a slow document must not hold up the files of other attempts
@@ -59,7 +61,9 @@ class DeskHere:
     async def do(self, what: str, *given: Any) -> Any:
         """Carry out a method of `Desk`, by its name."""
         executor = None if what == "act" else self._executor  # None: the loop's own threads
-        return await asyncio.get_running_loop().run_in_executor(executor, self._desk.do, what, *given)
+        done = await asyncio.get_running_loop().run_in_executor(executor, self._desk.do, what, *given)
+        await _sent(what, self._desk.folder)
+        return done
 
 
 class FilesProcess:
@@ -122,7 +126,15 @@ class DeskThere:
         """Carry out a method of `Desk`, by its name. Raises OSError, also when the process has ended."""
         if what == "open":
             given = (*self._made_from, *given)
-        return await self._line.ask(self._number, what, given)
+        done = await self._line.ask(self._number, what, given)
+        await _sent(what, Path(self._made_from[0]))
+        return done
+
+
+async def _sent(what: str, folder: Path) -> None:
+    """Put an attempt that has just been finished into the object store; here, for only this process has the keys."""
+    if what == "finish" and copy_of(folder):
+        await asyncio.to_thread(send, folder)
 
 
 class _Line(asyncio.Protocol):

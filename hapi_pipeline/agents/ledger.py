@@ -23,6 +23,7 @@ from hapi_pipeline import __version__
 from hapi_pipeline.agents import documents
 from hapi_pipeline.agents.texts import redact, safe_relative_path
 from hapi_pipeline.agents.tools import CHECK_SECONDS, walk
+from hapi_pipeline.copies import brought, copy_of
 from hapi_pipeline.naming import attempt_place, digest, job_prefix, slug
 from hapi_pipeline.settings import UserError
 
@@ -156,7 +157,7 @@ class AttemptLedger:
         return self.root / attempt_place(task.model.name, task.round, task.job.job_id, attempt)
 
     def _folders(self, model_key: str, round: str) -> Iterator[Path]:
-        parent = self.root / model_key / slug(round)
+        parent = brought(self.root / model_key / slug(round))
         try:
             with os.scandir(parent) as entries:
                 names = sorted(e.name for e in entries if "-at_" in e.name and e.is_dir(follow_symlinks=False))
@@ -166,6 +167,7 @@ class AttemptLedger:
 
     def _result(self, folder: Path) -> Result | None:
         if folder not in self._read:
+            brought(folder.parent)
             result = read_result(folder)
             if result is None:
                 return None
@@ -356,6 +358,13 @@ def record_of(result: Result) -> dict[str, Any]:
 def write_result(result: Result) -> None:
     """Make the deliverables durable, then put result.json in place: now the attempt is finished."""
     write_record(record_of(result), result.folder)
+    send(result.folder)
+
+
+def send(folder: Path) -> None:
+    """Put a finished attempt into the object store that its home stands in, if it does."""
+    if copy := copy_of(folder):
+        copy.send_attempt(folder)
 
 
 def write_record(record: Mapping[str, Any], folder: Path) -> None:

@@ -76,4 +76,4 @@ def prune(arguments: argparse.Namespace, home: Home) -> int:
 
 def _needs(home: Home) -> None:
     if not home.exists():
-        raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
+        raise UserError(f"{home.address} is not a home; `hapi import jobs` and `hapi init` make one.")

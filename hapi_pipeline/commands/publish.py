@@ -179,7 +179,7 @@ def _registry(home: Home) -> Registry:
     from hapi_pipeline.registry import Registry
 
     if not home.exists():
-        raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
+        raise UserError(f"{home.address} is not a home; `hapi import jobs` and `hapi init` make one.")
     if not Lake(home.lake).files("leaderboard"):
         raise UserError("There are no results yet; `hapi refresh` makes them.")
     return Registry.of(home)

@@ -24,7 +24,7 @@ def report(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.report import build_report
 
     if not home.exists():
-        raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
+        raise UserError(f"{home.address} is not a home; `hapi import jobs` and `hapi init` make one.")
     out = arguments.out.expanduser().absolute() if arguments.out else home.releases / "report"
     lake, registry = Lake(home.lake), Registry.of(home)
     held = search_first(lake, registry, home)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hapi_pipeline.copies import brought
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.naming import digest, slug
 from hapi_pipeline.parallel import spread_stream
@@ -67,6 +68,7 @@ def attachments_state(lake: Lake, scope: Mapping[str, str]) -> str:
     import pyarrow.parquet as pq
 
     home = lake.root.parent
+    brought(home / "attachments")
     folders = _folders(home)
     if not folders:
         return ""

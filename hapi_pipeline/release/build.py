@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hapi_pipeline import __version__
+from hapi_pipeline.copies import brought
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.naming import attempt_place, digest
 from hapi_pipeline.publication import clearance
@@ -474,7 +475,9 @@ class _Builder:
 
 def attempt_folder(home: Home, attempt: Mapping[str, Any]) -> Path:
     """Where the ledger keeps an attempt."""
-    return home.attempts / attempt_place(*(attempt[name] for name in ("model", "round", "job_id", "attempt_id")))
+    place = attempt_place(*(attempt[name] for name in ("model", "round", "job_id", "attempt_id")))
+    brought((home.attempts / place).parent)
+    return home.attempts / place
 
 
 def _write_changes(path: Path, rows: Sequence[Sequence[str]]) -> None:

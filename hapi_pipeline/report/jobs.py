@@ -15,6 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hapi_pipeline.copies import brought
 from hapi_pipeline.naming import attempt_place
 from hapi_pipeline.report.ask import Sources, round_name, rounds_in_order
 from hapi_pipeline.report.safe import download_name, page_name, visible
@@ -342,8 +343,9 @@ class Files:
         found = json.loads(deliverables or "[]")
         if not found:
             return []
-        folder = self.attempts / attempt_place(model, round_, job_id, attempt) / "deliverables"
-        return [self._download(folder, one) for one in found]
+        folder = self.attempts / attempt_place(model, round_, job_id, attempt)
+        brought(folder.parent)
+        return [self._download(folder / "deliverables", one) for one in found]
 
     def _download(self, folder: Path, one: Mapping[str, Any]) -> Download:
         path, size = str(one.get("path") or ""), int(one.get("bytes") or 0)
