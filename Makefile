@@ -21,6 +21,8 @@ docs: $(STAMP)  ## what is derived from the code: data dictionary and column lin
 
 lock: $(STAMP)  ## pin every dependency anew, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra toolbox --generate-hashes --no-header -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml deploy/requirements.in --extra postgres --extra kubernetes --extra objects --extra toolbox \
+		-c requirements.lock --generate-hashes --no-header -o deploy/requirements.lock
 
 # uv installs the same locked files several times faster than pip; where it cannot, pip does.
 $(STAMP): requirements.lock pyproject.toml

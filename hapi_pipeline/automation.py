@@ -30,7 +30,7 @@ from hapi_pipeline.operations import (
     settled_months,
 )
 from hapi_pipeline.partitions import cohorts
-from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.resources import ALONE, HapiHome
 from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.settings import UserError, find_home
 
@@ -78,6 +78,7 @@ def refresh_month(first: str) -> dg.JobDefinition:
 
     @dg.job(
         name=REFRESH_MONTH,
+        tags={ALONE: "yes"},
         partitions_def=cohorts(first),
         executor_def=dg.in_process_executor,
         description="Everything of one month, from its posts to the results. The schedule starts it; so may you.",
@@ -183,6 +184,7 @@ def take_in() -> dg.JobDefinition:
 
     @dg.job(
         name=TAKE_IN,
+        tags={ALONE: "yes"},
         executor_def=dg.in_process_executor,
         description="Files from the inbox, and what follows from them. The sensor `inbox` starts it.",
     )

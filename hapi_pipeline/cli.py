@@ -29,18 +29,28 @@ if TYPE_CHECKING:
     from hapi_pipeline.handout import Chosen
     from hapi_pipeline.lake import Import, Lake
     from hapi_pipeline.operations import Refreshed
+    from hapi_pipeline.registry import Model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
-    home = find_home(getattr(arguments, "home", None))
     try:
-        engine_of(EngineSettings.of())  # one that there is not is refused before anything is begun
-        return int(arguments.run(arguments, home))
+        return _run(arguments, find_home(getattr(arguments, "home", None)))
     except UserError as error:
         print(f"hapi: {error}", file=sys.stderr)
         return 2
+
+
+def _run(arguments: argparse.Namespace, home: Home) -> int:
+    """Run a command on a home; the exit code. Raises UserError."""
+    try:
+        engine_of(EngineSettings.of())  # one that there is not is refused before anything is begun
+        code = int(arguments.run(arguments, home))
+        home.send()
+        return code
+    except UserError:
+        raise
     except KeyboardInterrupt:
         print("\nhapi: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
@@ -49,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from hapi_pipeline.troubles import named_trouble, writing_trouble
 
-        trouble = writing_trouble(error, home.root) or named_trouble(error, home.lake)
+        trouble = writing_trouble(error, home.root) or named_trouble(error, home.root / "lake")
         if trouble is None and not isinstance(error, OSError):
             raise
         print(f"hapi: {trouble or _of_the_system(error)}", file=sys.stderr)
@@ -175,6 +185,13 @@ def _parser() -> argparse.ArgumentParser:
     backfilled.add_argument("--cohorts", metavar="A..B", help="months from A to B, as YYYY-MM..YYYY-MM")
     backfilled.add_argument(
         "--max-usd", type=given.usd, metavar="N", help="start no further attempt once this run has spent N USD"
+    )
+    backfilled.add_argument(
+        "--workers",
+        type=given.count,
+        metavar="N",
+        default=1,
+        help="hand the months to N runs of the daemon (docs/deploy.md)",
     )
     backfilled.add_argument(
         "--dry-run", action="store_true", help="only say what would be done and what it is likely to cost"
@@ -309,7 +326,8 @@ def init(arguments: argparse.Namespace, home: Home) -> int:
     """Make a home."""
     new = not home.exists()
     home.ensure()
-    print(f"{'Made' if new else 'Kept'} the home {home.root}; its rules stand in {home.registry / 'benchmark.yaml'}.")
+    rules = home.registry / "benchmark.yaml"
+    print(f"{'Made' if new else 'Kept'} the home {home.address}; its rules stand in {rules}.")
     return 0
 
 
@@ -317,11 +335,7 @@ def demo(arguments: argparse.Namespace, home: Home) -> int:
     """The main job on the bundled sample."""
     from hapi_pipeline.demo import run_demo
 
-    chosen = (
-        Home(Path(arguments.home).expanduser().resolve())
-        if "home" in arguments
-        else Home(project_root() / "data" / "demo")
-    )
+    chosen = home if "home" in arguments else Home(project_root() / "data" / "demo")
     return run_demo(chosen, fresh=arguments.fresh)
 
 
@@ -386,7 +400,7 @@ def _import(home: Home, table: str, unit: str, take_in: Callable[[], list[Import
 def _needs(home: Home) -> None:
     """Refuse to answer from a folder that is no home: it may be a typing mistake."""
     if not home.exists():
-        raise UserError(f"{home.root} is not a home; `hapi import jobs` and `hapi init` make one.")
+        raise UserError(f"{home.address} is not a home; `hapi import jobs` and `hapi init` make one.")
 
 
 def _remarks(done: Import, lake: Lake) -> str:
@@ -612,10 +626,25 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     again = f"hapi backfill --model {_quoted(model.name)}" + (
         f" --cohorts {arguments.cohorts}" if arguments.cohorts else ""
     )
+    if arguments.workers > 1:
+        return _backfill_by_workers(arguments, home, model, cohorts, f"{again} --workers {arguments.workers}")
     with operations.at_work(home):
         done = _guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd))
         published = 0 if arguments.no_publish or isinstance(done, str) else publish.published(home)
         return max(published, _report(done, again))
+
+
+def _backfill_by_workers(
+    arguments: argparse.Namespace, home: Home, model: Model, cohorts: Sequence[str], again: str
+) -> int:
+    from hapi_pipeline.fan_out import backfill_by_workers
+    from hapi_pipeline.operations import at_work
+
+    done = _guarded(lambda: backfill_by_workers(home, model, cohorts, arguments.workers, arguments.max_usd, _say))
+    if arguments.no_publish or isinstance(done, str):
+        return _report(done, again)
+    with at_work(home):
+        return max(publish.published(home), _report(done, again))
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:

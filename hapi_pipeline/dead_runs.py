@@ -7,13 +7,14 @@ ever. So every run holds a lock on a small file for as long as its process lives
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hapi_pipeline.locks import held, is_held, opened
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -36,30 +37,14 @@ def alive_folder(instance: dg.DagsterInstance) -> Path:
 @contextmanager
 def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Hold the file of a run for as long as its process works on it."""
-    folder = alive_folder(instance)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / run_id, os.O_RDWR | os.O_CREAT, 0o644)
+    path = alive_folder(instance) / run_id
+    file = opened(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        with held(file):
+            yield
     finally:
-        (folder / run_id).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         os.close(file)
-
-
-def _held(path: Path) -> bool:
-    """Whether a living process holds the file of a run."""
-    try:
-        file = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -74,7 +59,7 @@ def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     for record in instance.get_run_records(filters):
         run, path = record.dagster_run, alive_folder(instance) / record.dagster_run.run_id
         if path.exists():
-            dead = not _held(path)
+            dead = not is_held(path)
         else:
             dead = bool(record.start_time) and time.time() - float(record.start_time or 0) > NEVER_SEEN_SECONDS
         now = instance.get_run_by_id(run.run_id) if dead else None
@@ -84,7 +69,7 @@ def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
             buried.append(run.run_id)
     for path in alive_folder(instance).glob("*"):  # what others have closed as failed meanwhile
         run_of_file = instance.get_run_by_id(path.name)
-        if (run_of_file is None or run_of_file.is_finished) and not _held(path):
+        if (run_of_file is None or run_of_file.is_finished) and not is_held(path):
             path.unlink(missing_ok=True)
     _free_slots(instance)
     return buried
@@ -102,7 +87,7 @@ def bury_dead_runs(instance: dg.DagsterInstance) -> int:
     dead = [
         run
         for run in instance.get_runs(RunsFilter(statuses=unfinished, tags=STARTED_BY))
-        if not _held(alive_folder(instance) / run.run_id)
+        if not is_held(alive_folder(instance) / run.run_id)
     ]
     for run in dead:
         instance.report_run_failed(run, "The command that executed this run was killed; the next goes on.")

@@ -27,7 +27,7 @@ from hapi_pipeline.automation import (
 from hapi_pipeline.checks.drift import drift_checks
 from hapi_pipeline.checks.expectations import QUALITY_CHECKS
 from hapi_pipeline.registry import Registry
-from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.resources import ALONE, HapiHome
 from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.rounds import ROUNDS
 from hapi_pipeline.settings import Home, find_home
@@ -48,25 +48,30 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
     summaries = dg.AssetSelection.assets(*SUMMARIES)
     rounds = dg.AssetSelection.groups(*(r.name for r in ROUNDS))
     quality_check = dg.AssetSelection.checks(*QUALITY_CHECKS)
+    alone = {ALONE: "yes"}
     curate = dg.define_asset_job(
         CURATE,
         (dg.AssetSelection.assets("job_posts", "rubrics") | dg.AssetSelection.groups("curation")) - quality_check,
         description="Posts and rubrics of a month, curated: which jobs the benchmark has, and why not the others.",
+        tags=alone,
     )
     evaluate = dg.define_asset_job(
         EVALUATE,
         (rounds | by_cell) - quality_check,
         description="Attempts, packets, verdicts and completion rates of months and models, over all rounds.",
+        tags=alone,
     )
     summarise = dg.define_asset_job(
         SUMMARISE,
         summaries,
         description="The tables over all months and models.",
+        tags=alone,
     )
     publish = dg.define_asset_job(
         PUBLISH,
         dg.AssetSelection.assets(*KEPT_UP_TO_DATE),
         description="The report, the warehouse and the feed, each made anew only where its tables have changed.",
+        tags=alone,
     )
     quality = dg.define_asset_job(
         QUALITY,

@@ -1,18 +1,22 @@
-"""What the command line starts: Dagster runs on a home's instance, in this process, one at a time."""
+"""What the command line starts: Dagster runs on a home's instance, in this process, one at a time.
+
+What it has the daemon run, several at once, is in `fan_out.py`.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hapi_pipeline import __version__
+from hapi_pipeline import __version__, locks
+from hapi_pipeline.copies import copy_of
 from hapi_pipeline.intake.drift import drift_of
 from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
@@ -20,6 +24,7 @@ from hapi_pipeline.registry import Registry
 from hapi_pipeline.results import BY_CELL, SUMMARIES
 from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
 from hapi_pipeline.tables import TABLES
+from hapi_pipeline.workers import next_month
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -50,47 +55,86 @@ class Refreshed:
 
 
 @contextmanager
-def at_work(home: Home, *, wait: float = 0.0, who: str = "", say: Callable[[str], None] = print) -> Iterator[None]:
+def at_work(
+    home: Home, *, wait: float = 0.0, who: str = "", say: Callable[[str], None] = print, shared: bool = False
+) -> Iterator[None]:
     """Keep others that change this home out while this process works; released even when it is killed.
 
+    `shared` lets those in that ask for it as well: the workers of one backfill, which keep off each other's months.
     `wait` is how many seconds to wait for another that is at work; `who` is how it is told to others; what is waited
-    for is said by `say`. Raises UserError when the other is still at work after that. The lock is on the folder
-    itself, so that a command that is refused leaves no trace in it.
+    for is said by `say`. Raises UserError when the other is still at work after that.
     """
     home.ensure()
-    folder, note = os.open(home.root, os.O_RDONLY), home.root / ".at_work"
+    lock = locks.opened(home.root / ".lock")
     try:
-        _lock(folder, home, note, wait, say)
-    except BaseException:
-        os.close(folder)
-        raise
+        _lock(lock, home, wait, say, shared)
+        if not shared:
+            for left in _notes(home):  # by processes that were killed
+                left.unlink(missing_ok=True)
+        with _noted(home, who, shared), _leased(home, who, wait, say, shared):
+            yield
+    finally:
+        os.close(lock)
+
+
+def _leased(
+    home: Home, who: str, wait: float, say: Callable[[str], None], shared: bool
+) -> AbstractContextManager[None]:
+    """Keep writers on other machines out, too, where the home stands in an object store."""
+    copy = copy_of(home.root)
+    if copy is None:
+        return nullcontext()
+    from hapi_pipeline.engines import EngineSettings
+    from hapi_pipeline.lease import leased
+
+    if shared:
+        check_shareable(home)
+    if EngineSettings.of().engine != "local":
+        raise UserError("HAPI_ENGINE is for homes on a disk so far; unset it for a home in an object store.")
+    return leased(copy, f"{os.getpid()}{who and ', '}{who}", wait=wait, say=say)
+
+
+def check_shareable(home: Home) -> None:
+    """UserError for a home that several workers cannot change at once."""
+    if copy_of(home.root):
+        raise UserError("Several workers at once need a home on a disk that all of them share, no object store.")
+
+
+@contextmanager
+def _noted(home: Home, who: str, shared: bool) -> Iterator[None]:
+    """Say to others who is at work, and remember it in this process."""
+    mark = f".{socket.gethostname()}-{os.getpid()}" if shared else ""
+    note = home.root / f"{_NOTE}{mark}"
+    note.write_text(f"{os.getpid()}{who and ', '}{who}", "utf-8")
     try:
-        note.write_text(f"{os.getpid()}{who and ', '}{who}", "utf-8")
-        _locked[os.getpid(), home.root] = True
+        if not shared:
+            _alone.add((os.getpid(), home.root))
         yield
     finally:
-        _locked.pop((os.getpid(), home.root), None)
+        _alone.discard((os.getpid(), home.root))
         note.unlink(missing_ok=True)
-        os.close(folder)
 
 
-_locked: dict[tuple[int, Path], bool] = {}
-"""The homes that this process keeps others out of."""
+_NOTE = ".at_work"
+_alone = set[tuple[int, Path]]()
+"""The homes that this process keeps all others out of."""
 _WAIT_STEP, _SAY_AGAIN = 0.5, 60.0  # seconds
 
 
-def _lock(folder: int, home: Home, note: Path, wait: float, say: Callable[[str], None]) -> None:
-    """Lock an open folder, waiting so many seconds for whoever holds it."""
+def _notes(home: Home) -> list[Path]:
+    """The notes of those who are at work on a home, or were when they were killed."""
+    return sorted(home.root.glob(f"{_NOTE}*"))
+
+
+def _lock(lock: int, home: Home, wait: float, say: Callable[[str], None], shared: bool) -> None:
+    """Take the lock of a home, waiting so many seconds for whoever holds it."""
     began, said = time.monotonic(), float("-inf")
-    while True:
-        try:
-            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who, waited = _holder(note), time.monotonic() - began
+    while not locks.take(lock, shared=shared):
+        who, waited = _holders(home), time.monotonic() - began
         if waited >= wait:
             after = f" after {wait:,.0f} s" if wait else ""
             raise UserError(
-                f"Another hapi command (process {who}) is at work on {home.root}{after}; wait for it or stop it."
+                f"Another hapi command (process {who}) is at work on {home.address}{after}; wait for it or stop it."
             )
         if waited - said >= _SAY_AGAIN:
             said = waited
@@ -98,31 +142,29 @@ def _lock(folder: int, home: Home, note: Path, wait: float, say: Callable[[str],
         time.sleep(_WAIT_STEP)
 
 
-def _holder(note: Path) -> str:
-    try:
-        return note.read_text("utf-8") or "unknown"
-    except OSError:  # it is just beginning, or just done
-        return "unknown"
+def _holders(home: Home) -> str:
+    said = []
+    for note in _notes(home):
+        with suppress(OSError):  # it is just done
+            said.append(note.read_text("utf-8"))
+    return "; ".join(filter(None, said)) or "unknown"
 
 
 def held_here(home: Home) -> bool:
-    """Whether this process keeps others out of a home already."""
-    return (os.getpid(), home.root) in _locked
+    """Whether this process keeps all others out of a home already."""
+    return (os.getpid(), home.root) in _alone
 
 
 def busy_with(home: Home) -> str | None:
     """Who is at work on a home, if anyone is: a look that changes nothing."""
-    note = home.root / ".at_work"
-    if not note.exists():  # the lock is only touched where somebody may hold it
-        return None
-    folder = os.open(home.root, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(note)
-    finally:
-        os.close(folder)
-    return None
+    # the lock is only touched where somebody may hold it
+    here = _holders(home) if _notes(home) and locks.is_held(home.root / ".lock") else None
+    copy = copy_of(home.root)
+    if here or copy is None:
+        return here
+    from hapi_pipeline.lease import holder
+
+    return holder(copy)
 
 
 @contextmanager
@@ -229,16 +271,11 @@ def stretches(cohorts: Sequence[str]) -> list[tuple[str, str]]:
     """Months grouped into unbroken stretches, as (first, last): each can be one run."""
     found: list[tuple[str, str]] = []
     for cohort in sorted(cohorts):
-        if found and _next_month(found[-1][1]) == cohort:
+        if found and next_month(found[-1][1]) == cohort:
             found[-1] = (found[-1][0], cohort)
         else:
             found.append((cohort, cohort))
     return found
-
-
-def _next_month(cohort: str) -> str:
-    year, month = map(int, cohort.split("-"))
-    return f"{year + month // 12}-{month % 12 + 1:02d}"
 
 
 def uncurated_cohorts(home: Home) -> list[str]:
@@ -260,6 +297,28 @@ def curate(home: Home, cohorts: Sequence[str]) -> None:
     _settle(home, cohorts, "curated", _CURATED_FROM)
     if failing := failing_checks(home):
         raise RunFailedError(" ".join(failing))
+
+
+def curate_changed(home: Home, cohorts: Sequence[str]) -> None:
+    """Curate those of these months in which something has changed, before others work on them.
+
+    Raises RunFailedError when a run fails; what was finished before stays.
+    """
+    from hapi_pipeline.dead_runs import bury_dead_runs
+    from hapi_pipeline.definitions import build_defs
+
+    with instance_of(home) as instance:
+        bury_dead_runs(instance)
+        _curate(home, build_defs(home), instance, _to_curate(home, cohorts), {})
+    _settle(home, cohorts, "curated", _CURATED_FROM)
+
+
+def summarise(home: Home) -> None:
+    """Bring the tables over all months and models up to date. Raises RunFailedError when that fails."""
+    from hapi_pipeline.definitions import SUMMARISE, build_defs
+
+    with instance_of(home) as instance:
+        _run(build_defs(home), instance, SUMMARISE, None, {})
 
 
 def failing_checks(home: Home) -> tuple[str, ...]:
@@ -595,15 +654,19 @@ def _why(result: dg.ExecuteInProcessResult, job: str) -> str:
     """The step that failed and its innermost reason, in one sentence."""
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            reason = error.message.strip().splitlines()[0] if error else "no reason given"
-            reason = reason.removeprefix(f"{UserError.__module__}.UserError: ")
-            told = event.step_failure_data.user_failure_data  # of a failure that says what to do
-            reason = told.description if told and told.description else reason
-            return f"Step {event.step_key} of run {result.run_id[:8]} ({job}) failed: {reason}"
+            return f"Step {event.step_key} of run {result.run_id[:8]} ({job}) failed: {step_failure(event)}"
     return f"Run {result.run_id[:8]} ({job}) failed; `hapi ui` shows its log."
+
+
+def step_failure(event: dg.DagsterEvent) -> str:
+    """The innermost reason of a step's failure, or what the step itself says is to be done."""
+    error, told = event.step_failure_data.error, event.step_failure_data.user_failure_data
+    if told and told.description:
+        return told.description
+    while error is not None and error.cause is not None:
+        error = error.cause
+    reason = error.message.strip().splitlines()[0] if error else "no reason given"
+    return reason.removeprefix(f"{UserError.__module__}.UserError: ")
 
 
 def report_imports(home: Home, imports: Sequence[tuple[str, Import]]) -> None:

@@ -14,13 +14,19 @@ import dagster as dg
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.settings import Home, find_home
+from hapi_pipeline.workers import Part, months_to_oneself, part_of
 
 if TYPE_CHECKING:
     from hapi_pipeline.agents.ledger import AttemptLedger
 
 
+SHARED_BY_WORKERS = "evaluate"
+"""The job whose runs can share a home, for it writes nothing but what belongs to its months and models."""
 READS_ONLY = "hapi/reads_only"
 """Tag of the runs that change nothing in the home, so that they need not wait for their turn."""
+ALONE = "hapi/alone"
+"""Tag of the jobs that need the home to themselves ("yes"): of their runs the queue starts one at a time, so that runs
+which wait for the home do not take up the places of those that are to work on it."""
 WAIT_MINUTES = "hapi/wait_minutes"
 """Tag of a run: how long it waits for another process that is at work on the home before it fails."""
 PATIENCE_MINUTES = 12 * 60.0
@@ -35,6 +41,11 @@ def patience(tags: Mapping[str, str]) -> float:
         return 60 * PATIENCE_MINUTES
 
 
+def part_of_run(run: dg.DagsterRun) -> Part | None:
+    """The months that a run has as one of the workers of a backfill; None for any other run."""
+    return part_of(run.tags) if run.job_name == SHARED_BY_WORKERS else None
+
+
 class HapiHome(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The home that a run works on. An empty `root` stands for HAPI_HOME or the project's `data/`."""
 
@@ -44,7 +55,8 @@ class HapiHome(dg.ConfigurableResource):  # type: ignore[type-arg]
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HapiHome]:
         """For a run that changes the home: wait for its turn, then keep others out until the run ends.
 
-        Runs that are tagged `hapi/reads_only`, and whoever is no run at all (a sensor), do not wait.
+        The workers of one backfill let each other in, and keep each other out of their months. Runs that are tagged
+        `hapi/reads_only`, and whoever is no run at all (a sensor), do not wait.
         """
         from hapi_pipeline.dead_runs import alive
         from hapi_pipeline.operations import at_work, held_here
@@ -58,7 +70,11 @@ class HapiHome(dg.ConfigurableResource):  # type: ignore[type-arg]
                 return
             who = f"run {context.run.run_id[:8]} of {context.run.job_name}"
             say = context.log.info if context.log else print
-            with at_work(self.home, wait=patience(context.run.tags), who=who, say=say):
+            wait, part = patience(context.run.tags), part_of_run(context.run)
+            with (
+                at_work(self.home, wait=wait, who=who, say=say, shared=part is not None),
+                months_to_oneself(self.home, part.cohorts if part else (), wait=wait, say=say),
+            ):
                 yield self
 
     @property

@@ -1,7 +1,8 @@
 """How hard a provider may be pressed: calls at once, rates, a pause while it fails, and what a run may spend.
 
 A gate stands before each provider pool. It is shared by all models of the pool and by all runs of the process, and
-lives in the one event loop that makes the calls, so it needs no lock.
+lives in the one event loop that makes the calls, so it needs no lock. Where several processes work on one backfill they
+share the limits of `shared_limits.py` and the budget of `spending.py` instead of the ones here.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hapi_pipeline.registry import Pool
 
 _POLL = 0.25  # seconds between two looks at what is waited for
-_BURST_SECONDS = 5.0  # of tokens that may be used at once
+BURST_SECONDS = 5.0
+"""Seconds' worth of tokens that may be used at once."""
 
 
 class StoppedError(Exception):
@@ -77,12 +80,40 @@ class Rate:
         self._free_at += amount * self._gap
 
 
+class Slots(Protocol):
+    """So many calls at once."""
+
+    async def acquire(self) -> object:
+        """Wait for a slot."""
+
+    def release(self) -> None:
+        """Give a slot back."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a provider pool allows."""
+
+    slots: Slots
+    requests: Rate
+    tokens: Rate
+
+
+def own_limits(pool: Pool) -> Limits:
+    """The limits of a pool for this process alone."""
+    return Limits(
+        asyncio.Semaphore(pool.concurrency),
+        Rate(pool.requests_per_minute),
+        Rate(pool.tokens_per_minute, BURST_SECONDS),
+    )
+
+
 @dataclass
 class Ticket:
     """The right to make one try of a call."""
 
     tokens: int  # estimated
-    slots: asyncio.Semaphore
+    slots: Slots
     probe: bool = False
     left: bool = False
 
@@ -99,7 +130,9 @@ class Gate:
         self._pool = Pool(name)
         self._policy = CircuitPolicy()
 
-    def adopt(self, pools: Iterable[Pool], policy: CircuitPolicy) -> None:
+    def adopt(
+        self, pools: Iterable[Pool], policy: CircuitPolicy, limits_of: Callable[[Pool], Limits] = own_limits
+    ) -> None:
         """Begin a run: where its models name different numbers for the pool, the strictest hold."""
         wanted = list(pools)
         if self.users:
@@ -115,9 +148,7 @@ class Gate:
             return
         fresh = self.users == 1
         self._pool, self._policy = merged, policy
-        self._slots = asyncio.Semaphore(merged.concurrency)
-        self._requests = Rate(merged.requests_per_minute)
-        self._tokens = Rate(merged.tokens_per_minute, _BURST_SECONDS)
+        self._limits = limits_of(merged)
         if fresh:
             self._close()
             self._pauses, self._paused, self.given_up = 0, 0.0, None
@@ -144,13 +175,14 @@ class Gate:
         while True:
             await self._passable(stopping)
             now = time.monotonic()
-            wait = max(self._requests.take(1, now), self._tokens.take(tokens, now))
+            limits = self._limits
+            wait = max(limits.requests.take(1, now), limits.tokens.take(tokens, now))
             await pause(wait, stopping)
-            slots = self._slots
+            slots = self._limits.slots
             await slots.acquire()
             if halted():
                 slots.release()
-                self._tokens.correct(-tokens)
+                self._limits.tokens.correct(-tokens)
                 raise StoppedError
             if not self.paused:
                 return Ticket(tokens, slots)
@@ -158,7 +190,7 @@ class Gate:
                 self._probing = True
                 return Ticket(tokens, slots, probe=True)
             slots.release()
-            self._tokens.correct(-tokens)
+            self._limits.tokens.correct(-tokens)
 
     def leave(self, ticket: Ticket, used: int | None, failed: bool | None, asked: float | None = None) -> None:
         """Give a ticket back: tokens reported, whether the provider failed (None: not known), its Retry-After (s).
@@ -169,7 +201,7 @@ class Gate:
             return
         ticket.left = True
         ticket.slots.release()
-        self._tokens.correct((used or 0) - ticket.tokens)
+        self._limits.tokens.correct((used or 0) - ticket.tokens)
         if ticket.probe:
             self._probing = False
             if failed is not None:
@@ -258,9 +290,14 @@ class Budget:
 
     def __init__(self, max_usd: float | None = None):
         self.max_usd = max_usd
-        self.spent = 0.0
+        self._spent = 0.0
         self._aside = 0.0
         self._calls = 0
+
+    @property
+    def spent(self) -> float:
+        """What has been spent."""
+        return self._spent
 
     @property
     def used_up(self) -> bool:
@@ -269,20 +306,31 @@ class Budget:
 
     async def set_aside(self, usd: float, stopping: Callable[[], bool]) -> None:
         """Wait until a call that costs at most so much may be made. Raises StoppedError; CeilingError at the end."""
-        while self.max_usd is not None and self._calls and self.spent + self._aside + usd > self.max_usd:
+        while not self.reserve(usd):
             if stopping():
                 raise StoppedError
-            if self.used_up:
-                break
             await asyncio.sleep(0.02)
+
+    def reserve(self, usd: float) -> bool:
+        """Set aside what a call costs at most, if it may be made now. Raises CeilingError when none may any more."""
         if self.used_up:
             raise CeilingError
+        if self.max_usd is not None and self._calls and self.spent + self._aside + usd > self.max_usd:
+            return False
         self._calls, self._aside = self._calls + 1, self._aside + usd
+        return True
 
     def settle(self, usd: float, cost: float | None) -> None:
         """A call for which `usd` was set aside has ended and did cost so much."""
         self._calls, self._aside = self._calls - 1, self._aside - usd
-        self.spent += cost or 0.0
+        self.spend(cost or 0.0)
+
+    def spend(self, usd: float) -> None:
+        """Count what has been spent without having been set aside."""
+        self._spent += usd
+
+    def made(self, *, failed: bool) -> None:
+        """An attempt has ended, perhaps for reasons that are not the model's: for those who count them elsewhere."""
 
 
 _budgets: dict[str, Budget] = {}

@@ -38,15 +38,17 @@ from hapi_pipeline.agents.pools import (
     CeilingError,
     CircuitPolicy,
     Gate,
+    Limits,
     PoolLeftError,
     SetAsideError,
     StoppedError,
     gate_of,
+    own_limits,
 )
 from hapi_pipeline.agents.tasks import Task, attempt_id, identity_sha256, request_identity
 from hapi_pipeline.agents.texts import redact, without_secret
 from hapi_pipeline.agents.tools import CODE_TOOLS, TOOLS
-from hapi_pipeline.registry import AgentLimits, Model, Price
+from hapi_pipeline.registry import AgentLimits, Model, Pool, Price
 from hapi_pipeline.settings import UserError
 
 POLICY = provider.CallPolicy()
@@ -106,6 +108,7 @@ def run_tasks(
     simulated_base: str | None = None,
     max_usd: float | None = None,
     budget: Budget | None = None,
+    limits_of: Callable[[Pool], Limits] = own_limits,
     on_result: Callable[[Task, Result], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_left: Callable[[str], None] | None = None,
@@ -115,9 +118,9 @@ def run_tasks(
     `simulated_base` is the address of the simulated provider. `max_usd` bounds the spending of this call, or
     `budget` that of several: once it is used up no further call is made, attempts under way stay as they are for
     the next run, and what has no result is absent from the results. The one call that reaches the ceiling may
-    exceed it. `on_result` is called for every new result, `on_progress` after it and while a provider is paused,
-    `on_left` at the end with a sentence for each reason why attempts were left for the next run; all in the
-    caller's thread.
+    exceed it. `limits_of` gives what a provider pool allows this process, perhaps together with others. `on_result` is
+    called for every new result, `on_progress` after it and while a provider is paused, `on_left` at the end with a
+    sentence for each reason why attempts were left for the next run; all in the caller's thread.
 
     An interrupt (Ctrl-C) stops the launching, lets running attempts end, then goes on as KeyboardInterrupt; a
     second one leaves running attempts as they are, to be resumed by the next run. Raises UserError before
@@ -133,7 +136,7 @@ def run_tasks(
         for plan in {id(p.task.model): p for p in planned}.values():
             if plan.task.model.litellm:
                 provider.introduce(plan.endpoint, plan.price)
-        run = _Run(planned, ledger, limits, budget or Budget(max_usd), process)
+        run = _Run(planned, ledger, limits, budget or Budget(max_usd), process, limits_of)
         tally = _Tally(done=len(results), total=len(tasks))
         _relay(run, tally, results, on_result, on_progress)
         run.tell_left(on_left)
@@ -292,11 +295,12 @@ class _Run:
         limits: AgentLimits,
         budget: Budget,
         process: FilesProcess | None = None,
+        limits_of: Callable[[Pool], Limits] = own_limits,
     ):
         self.pools: dict[str, deque[_Planned]] = {}
         for plan in planned:
             self.pools.setdefault(plan.task.model.pool.name, deque()).append(plan)
-        self.ledger, self.limits, self.budget = ledger, limits, budget
+        self.ledger, self.limits, self.budget, self.limits_of = ledger, limits, budget, limits_of
         self.report: Callable[[tuple[_Planned, Result] | str], None] = lambda _: None
         self.began = time.monotonic()
         self.stopping = False
@@ -316,7 +320,7 @@ class _Run:
             await self.process.connect()
         for name, queue in self.pools.items():
             gate = self.gates[name] = gate_of(asyncio.get_running_loop(), name)
-            gate.adopt({p.task.model.pool for p in queue}, CIRCUIT)
+            gate.adopt({p.task.model.pool for p in queue}, CIRCUIT, self.limits_of)
             gate.watchers.add(self._tell_pause)
             many = gate.concurrency + math.ceil(gate.concurrency * _AT_THEIR_FILES)
             workers += [self._work(queue, gate) for _ in range(min(many, len(queue)))]
@@ -432,6 +436,7 @@ class _Run:
 
     def _watch(self, plan: _Planned, result: Result) -> None:
         self.new += 1
+        self.budget.made(failed=result.status == "infra")
         name = plan.task.model.name
         self.failures[name] = self.failures.get(name, 0) + 1 if result.finish_reason == "provider_error" else 0
         if self.failures[name] >= OUTAGE:
@@ -504,7 +509,7 @@ class _Run:
         for name, count in ended.counts.items():
             setattr(state, name, count)
         self.spent += ended.cost_usd or 0.0
-        self.budget.spent += ended.cost_usd or 0.0
+        self.budget.spend(ended.cost_usd or 0.0)
         return state, ended.finish_reason
 
     async def _ask(

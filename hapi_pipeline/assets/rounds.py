@@ -28,13 +28,14 @@ from hapi_pipeline.engine import query, run
 from hapi_pipeline.partitions import cells, scope_of
 from hapi_pipeline.progress import Progress
 from hapi_pipeline.recipes import inputs_fingerprint, recipes
-from hapi_pipeline.registry import Model
-from hapi_pipeline.resources import HapiHome
+from hapi_pipeline.registry import Model, Pool
+from hapi_pipeline.resources import HapiHome, part_of_run
 from hapi_pipeline.rounds import ROUND, ROUNDS, Round
 from hapi_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from hapi_pipeline.agents.ledger import AttemptLedger, Result
+    from hapi_pipeline.agents.pools import Budget, Limits
     from hapi_pipeline.agents.tasks import Task
     from hapi_pipeline.evaluation import Cell
 
@@ -240,13 +241,13 @@ def _attempted(
     finish: Callable[[str], Mapping[str, Any]],
 ) -> _Attempted:
     """Make the attempts that are missing, of all models that can be run."""
-    from hapi_pipeline.agents.pools import budget_of
     from hapi_pipeline.agents.run import obstacle, run_tasks
 
     models = {task.model.name: task.model for task in missing}
     names = {name for m in models.values() for name in (m.name, m.pool.name)}
     others = {m.name: names - {m.name, m.pool.name} for m in models.values()}
     simulated = any(model.simulated for model in models.values())
+    budget, limits_of = bounds_of(context, hapi)
     with hapi.simulated_provider(simulated) as address, Progress(f"{this.name}: attempts") as progress:
         reasons = {name: obstacle(model, address) for name, model in models.items()}
         left_out = {name: reason for name, reason in reasons.items() if reason}
@@ -256,7 +257,8 @@ def _attempted(
             ledger,
             hapi.registry.benchmark.agent,
             simulated_base=address,
-            budget=budget_of(context.run.run_id, ceiling(context, hapi)),  # one for all rounds of this run
+            budget=budget,
+            limits_of=limits_of,
             on_result=lambda task, _: pieces.done(id(task), finish),
             on_progress=lambda p: progress.show(p.done, p.total, p.note),
             on_left=left.append,
@@ -264,6 +266,23 @@ def _attempted(
     for reason in left:
         context.log.warning(reason)
     return _Attempted(finished, left_out, left, others)
+
+
+def bounds_of(context: dg.AssetExecutionContext, hapi: HapiHome) -> "tuple[Budget, Callable[[Pool], Limits]]":
+    """What a run may spend in all of its rounds, and what a provider pool allows it.
+
+    A worker of a backfill has both together with the others.
+    """
+    from hapi_pipeline.agents.pools import budget_of, own_limits
+    from hapi_pipeline.agents.shared_limits import shared_limits
+    from hapi_pipeline.spending import SharedBudget
+    from hapi_pipeline.workers import crew_of
+
+    most, part = ceiling(context, hapi), part_of_run(context.run)
+    if part is None:
+        return budget_of(context.run.run_id, most), own_limits
+    crew = crew_of(hapi.home, part.backfill)
+    return SharedBudget(crew, most), functools.partial(shared_limits, crew)
 
 
 def jobs_by_state(hapi: HapiHome, wanted: "Sequence[Cell]") -> dict[str, int]:
@@ -362,6 +381,7 @@ def packet_cells(
         for spec, packet in zip(to_write, write_packets(to_write, hapi.home.packets), strict=True):
             made[spec.packet_id] = packet
             progress.show(len(made), len(to_write))
+    hapi.home.send("packets")  # no table names what only this machine has
     now = datetime.now(UTC)
     for cell, some in specs.items():
         rows = rows_of("packets", packet_rows(lake, cell, some, made, now))

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hapi_pipeline import locks
 from hapi_pipeline.checks.rules import Found, Rule, Scope, judge, place_of, scope_of_place, seen
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
@@ -33,12 +36,23 @@ class Register:
     def keep(self, rule: Rule, found: Mapping[str, Found]) -> None:
         """Remember what the rule found in these partitions; what it found in others stays."""
         path = self.folder / f"{rule.table}.json"
-        kept = dict(_load(path, _changed(path)))
-        kept[rule.name] = {**kept.get(rule.name, {}), **{place: _entry(f) for place, f in found.items()}}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        staged.write_text(json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
-        staged.replace(path)  # whole or not at all; what a crash takes away is judged anew
+        with _alone(path):
+            kept = dict(_load(path, _changed(path)))
+            kept[rule.name] = {**kept.get(rule.name, {}), **{place: _entry(f) for place, f in found.items()}}
+            staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+            staged.write_text(json.dumps(kept, sort_keys=True, ensure_ascii=False, separators=(",", ":")), "utf-8")
+            staged.replace(path)  # whole or not at all; what a crash takes away is judged anew
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep the other workers of a backfill from a file while it is replaced."""
+    file = locks.opened(path.with_name(f".{path.name}.lock"))
+    try:
+        with locks.held(file):
+            yield
+    finally:
+        os.close(file)
 
 
 @functools.lru_cache(maxsize=128)

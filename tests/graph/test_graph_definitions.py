@@ -25,7 +25,7 @@ ROOT = project_root()
 PURE = ("audit", "curation", "agents", "grading", "intake", "simulate", "stats", "report", "plots")
 PURE_MODULES = (
     "lake", "engine", "evaluation", "registry", "tables", "naming", "settings", "rounds", "handout",
-    "estimate", "show", "progress", "feed", "made", "warehouse",
+    "estimate", "show", "progress", "feed", "made", "warehouse", "locks", "workers", "spending",
 )  # fmt: skip
 HEAVY = (
     "litellm", "great_expectations", "pandas", "pyarrow", "duckdb", "openpyxl", "xlsxwriter", "aiohttp", "numpy",
@@ -86,6 +86,7 @@ ABOVE = (
     "operations",
     "dead_runs",
     "event_log",
+    "fan_out",
 )
 
 
