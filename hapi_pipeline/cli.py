@@ -639,12 +639,14 @@ def _backfill_by_workers(
 ) -> int:
     from hapi_pipeline.fan_out import backfill_by_workers
     from hapi_pipeline.operations import at_work
+    from hapi_pipeline.resources import PATIENCE_MINUTES
 
     done = _guarded(lambda: backfill_by_workers(home, model, cohorts, arguments.workers, arguments.max_usd, _say))
+    code = _report(done, again)
     if arguments.no_publish or isinstance(done, str):
-        return _report(done, again)
-    with at_work(home):
-        return max(publish.published(home), _report(done, again))
+        return code
+    with at_work(home, wait=60 * PATIENCE_MINUTES, who="backfill", say=_say):
+        return max(publish.published(home), code)
 
 
 def _span(text: str, known: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from hapi_pipeline import locks
 from hapi_pipeline.settings import MARKER, UserError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class WorkingCopy:
         self.held = False  # whether this process keeps other writers out
         self.lost: str | None = None  # why it may not write any more
         self.right_ends = _FOREVER  # when it may not, by `clock`, unless its right is renewed before
+        self.margin = 0.0  # seconds that a request and its repetitions may take: none begins later
         self._notes = _Notes(folder / ".copies.sqlite")
         self._listed: dict[str, _Listing] = {}
         self._lock = threading.RLock()
@@ -99,6 +101,8 @@ class WorkingCopy:
     def bring(self, place: str) -> None:
         """Make a folder, or a file, here what it is in the store; files that only this machine has are left alone."""
         unit = _unit(place)
+        if f"{unit}/" in _MADE_ANEW and not self.held and self._is_worked_on():
+            return  # by another process of this machine: it has brought them, and may be replacing them
         with self._lock:
             listing = self._listing(unit)
             if listing.covers(place):
@@ -131,18 +135,26 @@ class WorkingCopy:
             self._listed[unit] = known
         return known
 
+    def _is_worked_on(self) -> bool:
+        """Whether a process is at work on this folder; the lock is only touched where one may hold it."""
+        return any(self.folder.glob(".at_work*")) and locks.is_held(self.folder / ".lock")
+
     def _is_current(self, name: str, seen: Seen, note: Note | None) -> bool:
         path = self.folder / name
         try:
             stat = path.stat()
         except FileNotFoundError:
-            return False
+            return note is not None and note.etag == seen.etag and self._removed_here(name)
         if note == Note(seen.etag, stat.st_size, stat.st_mtime_ns):
             return True
         if stat.st_size == seen.size and _md5(path) == seen.etag:
             self._note(name, seen.etag, path)
             return True
         return name.startswith(_SENT) and self._changed_here(name, seen, note, path)
+
+    def _removed_here(self, name: str) -> bool:
+        """Whether a packet, report or release was made anew here without this file, and has still to be sent."""
+        return name.startswith(_MADE_ANEW) and self.folder.joinpath(*name.split("/")[:2]).is_dir()
 
     def _changed_here(self, name: str, seen: Seen, note: Note | None, path: Path) -> bool:
         """Whether a file was changed in the working folder and has still to be sent. UserError: elsewhere, too."""
@@ -170,8 +182,12 @@ class WorkingCopy:
         each_at_once(fetch, names)
 
     def _drop(self, names: list[str]) -> None:
+        notes = self._notes.of(names)
         for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+            path = self.folder / name
+            kept = name.startswith(_SENT) and not name.startswith(_CAN_BE_MADE_AGAIN)
+            if not (kept and path.exists() and name in notes and not self._is_sent(name, path, notes[name])):
+                path.unlink(missing_ok=True)
         self._notes.forget(names)
 
     def _note(self, name: str, etag: str, path: Path) -> None:
@@ -208,11 +224,18 @@ class WorkingCopy:
         notes |= self._notes.of([MARK_OF_DEMO])
         found = {name: path for part in parts for name, path in self._files(part)}
         each_at_once(
-            lambda name: self.put(name, found[name]),
+            lambda name: self._send(name, found[name], notes.get(name)),
             [name for name, path in found.items() if not self._is_sent(name, path, notes.get(name))],
         )
         if self.held:
-            self._remove([name for name in notes if name not in found and name.startswith(_MADE_ANEW)])
+            gone = [name for name in notes if name not in found and name.startswith(_MADE_ANEW)]
+            self._remove([name for name in gone if not (self.folder / name).exists()])
+
+    def _send(self, name: str, path: Path, note: Note | None) -> None:
+        """Put a changed file into the store, unless it holds another version that this machine has not seen."""
+        seen = None if self.held else self.store.head(name)  # with the lease, `begin` has looked
+        if seen is None or self._changed_here(name, seen, note, path):
+            self.put(name, path)
 
     def _is_sent(self, name: str, path: Path, note: Note | None) -> bool:
         if note is None:
@@ -229,10 +252,11 @@ class WorkingCopy:
         if top.is_file():
             yield part, top
         for folder, folders, names in os.walk(top):
-            folders[:] = [name for name in folders if not name.endswith(_UNFINISHED)]
+            ends = () if part == "attachments" else _UNFINISHED  # those have the names that clients gave them
+            folders[:] = [name for name in folders if not name.endswith(ends)]
             for name in names:
                 path = Path(folder, name)
-                if not name.endswith(_UNFINISHED) and not path.is_symlink():
+                if not name.endswith(ends) and not path.is_symlink():
                     yield self.name_of(path), path
 
     def _remove(self, names: list[str]) -> None:
@@ -273,7 +297,7 @@ class WorkingCopy:
         )
 
     def _check_right(self) -> None:
-        if self.lost is None and clock() > self.right_ends:
+        if self.lost is None and clock() > self.right_ends - self.margin:
             self.lose("it was not renewed in time")
         if self.lost:
             raise UserError(self.lost)
@@ -416,7 +440,9 @@ def open_copy(address: str, folder: Path | None = None) -> WorkingCopy:
         copy = WorkingCopy(address, folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds what is not published
         if not (folder / MARKER).exists():
-            (folder / MARKER).write_text(address, "utf-8")
+            staged = folder / f"{MARKER}.{os.getpid()}.part"
+            staged.write_text(address, "utf-8")
+            staged.replace(folder / MARKER)
         _open[str(folder)] = copy
     return _open[str(folder)]
 

@@ -23,6 +23,7 @@ STARTED_BY = {"hapi/started_by": "hapi"}
 """Tag of the runs that the command line executes in its own process."""
 NEVER_SEEN_SECONDS = 120.0
 """A run that says it has started, but whose process has not held its file after so long, died in between."""
+_LAST_WORDS_SECONDS = 2.0  # a run lets go of its file some moments before Dagster stores how it has ended
 WHAT_NEXT = (
     "What it finished is kept, and nothing is paid for twice: start the same again (`hapi refresh`, `hapi backfill`, "
     "or the dialog that started it) and only the rest is made."
@@ -54,7 +55,7 @@ def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     from dagster import DagsterRunStatus, RunsFilter
 
-    buried = []
+    suspects, buried = [], []
     filters = RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
     for record in instance.get_run_records(filters):
         run, path = record.dagster_run, alive_folder(instance) / record.dagster_run.run_id
@@ -62,8 +63,13 @@ def bury_killed_runs(instance: dg.DagsterInstance) -> list[str]:
             dead = not is_held(path)
         else:
             dead = bool(record.start_time) and time.time() - float(record.start_time or 0) > NEVER_SEEN_SECONDS
-        now = instance.get_run_by_id(run.run_id) if dead else None
-        if now is not None and not now.is_finished:  # it may have ended between the two looks
+        if dead:
+            suspects.append((run, path))
+    if suspects:
+        time.sleep(_LAST_WORDS_SECONDS)
+    for run, path in suspects:
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and not now.is_finished and not is_held(path):
             instance.report_run_failed(now, f"The process that executed this run was killed. {WHAT_NEXT}")
             path.unlink(missing_ok=True)
             buried.append(run.run_id)

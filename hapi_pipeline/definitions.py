@@ -77,6 +77,7 @@ def build_defs(home: Home | None = None) -> dg.Definitions:
         QUALITY,
         quality_check,
         description="Great Expectations over the benchmark's jobs; slow to start, so on its own.",
+        tags=alone,
     )
     arriving, monthly = take_in(), refresh_month(first)
     return dg.Definitions(

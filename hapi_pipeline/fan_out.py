@@ -41,7 +41,7 @@ WORKSPACE_VARIABLE = "HAPI_WORKSPACE"
 """Names the workspace file of the deployment's daemon; without it the code is loaded from where the command runs."""
 POOL = "llm"
 """Dagster's pool of the steps that make attempts."""
-_LOOK = 1.0  # seconds between two looks at the runs
+_LOOK, _LOOK_AT_DAEMON = 1.0, 60.0  # seconds between two looks at the runs, and at what starts them
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,15 @@ def backfill_by_workers(
         curate_changed(home, cohorts)
     with at_work(home, shared=True, wait=patience, who=f"backfill {name}", say=say):
         outcomes = _by_workers(home, model, parts_of(home, model, cohorts, workers), name, max_usd, say)
+        sums, failed = sums_of(folder_of(home, name)), [one.failed for one in outcomes if one.failed]
     with at_work(home, wait=patience, who=f"backfill {name}", say=say):
         summarise(home)
-    sums, failed = sums_of(folder_of(home, name)), [one.failed for one in outcomes if one.failed]
+        left = sum(plan.missing for plan in plan_rounds(home, model, cohorts)) - sums.failed
+        held = failing_checks(home)
     if failed:
         raise RunFailedError(f"Workers made {_told(sums)}, but did not all come to their end: {' '.join(failed)}")
-    left = sum(plan.missing for plan in plan_rounds(home, model, cohorts)) - sums.failed
     left_out = tuple(sorted({sentence for one in outcomes for sentence in one.left_out}))
-    return Refreshed(
-        tuple(cohorts), sums.made, sums.failed, max(0, left), sums.spent, left_out, held=failing_checks(home)
-    )
+    return Refreshed(tuple(cohorts), sums.made, sums.failed, max(0, left), sums.spent, left_out, held=held)
 
 
 def parts_of(home: Home, model: Model, cohorts: Sequence[str], workers: int) -> list[list[str]]:
@@ -215,6 +214,7 @@ _SAID = {
 def _wait(instance: dg.DagsterInstance, workers: Sequence[_Worker], folder: Path, say: Callable[[str], None]) -> None:
     """Wait until all runs are over, closing those whose process was killed; says what becomes of them."""
     said: dict[str, str] = {}
+    looked = time.monotonic()
     while True:
         bury_killed_runs(instance)
         runs = [(worker, instance.get_run_by_id(worker.run_id)) for worker in workers]
@@ -225,6 +225,9 @@ def _wait(instance: dg.DagsterInstance, workers: Sequence[_Worker], folder: Path
                 say(f"  {worker}: {state}. {_told(sums_of(folder))} so far.")
         if all(run is None or run.is_finished for _, run in runs):
             return
+        if time.monotonic() - looked >= _LOOK_AT_DAEMON and _SAID["QUEUED"] in said.values():
+            looked = time.monotonic()
+            _check_daemon(instance)
         time.sleep(_LOOK)
 
 

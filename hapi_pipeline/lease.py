@@ -57,7 +57,12 @@ def holder(copy: WorkingCopy) -> str | None:
     """Who is at work on a home, if anyone is."""
     lease = _Lease(copy, "")
     found = lease.read()
-    return None if found is None or lease.is_free(found[0], found[1]) else str(found[0]["who"])
+    if found is None:
+        return None
+    with suppress(StoreError):  # who may only read cannot ask the store for its time
+        if lease.is_free(found[0], found[1]):
+            return None
+    return str(found[0]["who"])
 
 
 class _Lease:
@@ -68,6 +73,7 @@ class _Lease:
         self.seconds = float(os.environ.get(LEASE_VARIABLE) or _SECONDS)
         self._mine = {"owner": _identity(copy), "who": f"{who} on {socket.gethostname()}", "free": False}
         self._etag = ""
+        self._tried: list[bytes] = []  # what requests said since one was answered: one of them may have been done
         self._end = threading.Event()
         self._renewing: threading.Thread | None = None
 
@@ -107,8 +113,10 @@ class _Lease:
         """Write the lease, over the one with this ETag; None: where there is none. ChangedError: another was faster."""
         began, more = clock(), {"free": free, "seconds": self.seconds, "renewal": uuid.uuid4().hex}
         told = json.dumps({**self._mine, **more}).encode("ascii")  # another text, so another ETag, each time
+        self._tried.append(told)
         self._etag = self.store.create(_NAME, told) if etag is None else self.store.exchange(_NAME, told, etag)
-        self.copy.right_ends = began + self.seconds
+        self._tried.clear()
+        self.copy.right_ends, self.copy.margin = began + self.seconds, self.seconds / 2
 
     def read(self) -> tuple[dict[str, Any], str] | None:
         """What the lease says, and its ETag."""
@@ -144,10 +152,21 @@ class _Lease:
             try:
                 self._say(self._etag)
             except ChangedError:
+                if self._is_mine_after_all():
+                    continue
                 self.copy.lose("another process has taken this home over")
                 return
             except StoreError:
                 continue
+
+    def _is_mine_after_all(self) -> bool:
+        """Whether a request before was carried out, and only its answer was lost; then the lease is renewed."""
+        with suppress(StoreError):
+            if (found := self.store.read(_NAME)) and found[0] in self._tried:
+                with suppress(ChangedError):
+                    self._say(found[1])
+                    return True
+        return False
 
     def give_back(self) -> None:
         """Let others write at once."""
@@ -167,7 +186,7 @@ def _identity(copy: WorkingCopy) -> str:
     path = copy.folder / ".identity"
     with suppress(FileExistsError), path.open("x") as file:
         file.write(uuid.uuid4().hex)
-    return f"{path.read_text('ascii')} on {socket.gethostname()}"
+    return f"{path.read_text('ascii')} on {socket.gethostname()}, {copy.folder}"
 
 
 def _check_conditional(copy: WorkingCopy) -> None:

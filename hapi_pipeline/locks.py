@@ -16,7 +16,7 @@ from pathlib import Path
 def opened(path: Path) -> int:
     """A descriptor of a file to lock, which is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less what the umask takes: a home may be a group's
 
 
 def take(file: int, *, shared: bool = False) -> bool:
@@ -57,6 +57,8 @@ def is_held(path: Path) -> bool:
         file = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return False
+    except PermissionError:  # whoever may only read may look, too
+        file = os.open(path, os.O_RDONLY)
     try:
         return not take(file)
     finally:

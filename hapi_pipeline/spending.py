@@ -7,6 +7,7 @@ have been billed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -56,7 +57,9 @@ class Journal:
     def write(self, **line: Any) -> None:
         """Add a line; only within `up_to_date`."""
         data = (json.dumps(line, separators=(",", ":")) + "\n").encode("ascii")
-        os.pwrite(self._file, data, self._read_to)
+        if os.pwrite(self._file, data, self._read_to) < len(data):  # the disk is full
+            os.ftruncate(self._file, self._read_to)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._read_to += len(data)
         self._count(line)
 

@@ -16,17 +16,17 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hapi_pipeline.settings import UserError, is_address
 
-_SINGLE = 64 << 20
+_SINGLE = 16 << 20
 """Bytes up to which an object is sent in one request; larger ones in parts, which appear together at the end."""
 _CHUNK = 4 << 20
-_RETRIES: Any = {"max_retries": 8}  # with growing pauses, some 25 s in all
+_RETRIES: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=25)}  # with growing pauses, some 25 s in all
 
 
 class StoreError(OSError):
@@ -123,7 +123,7 @@ class ObjectStore:
         import obstore
 
         goal.parent.mkdir(parents=True, exist_ok=True)
-        staged = goal.parent / f".{goal.name}.{uuid.uuid4().hex}.part"
+        staged = goal.parent / f".{uuid.uuid4().hex}.part"  # the name itself may be as long as may be
         try:
             with self._told(f"read {name}"):
                 found = obstore.get(self._store, name)
@@ -196,8 +196,11 @@ class ObjectStore:
 
 def checked(address: str) -> str:
     """An address as it is used everywhere, without a slash at the end. UserError for one that cannot be used."""
-    parts = urlsplit(address)
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        raise UserError("The address of the home is none: s3://bucket/folder, or gs:// or az://.") from None
+    if "@" in address or ":" in parts.netloc or parts.query or parts.fragment:
         raise UserError(
             "The address of a home in an object store is scheme://bucket/folder and nothing else: credentials belong "
             "in the environment (docs/object_store.md)."

@@ -23,6 +23,7 @@ from hapi_pipeline.settings import Home, UserError
 WORKER_OF = "hapi/worker_of"
 """Tag of a run that shares the home with the other workers of a backfill; its value is the backfill's name."""
 _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,63}")  # it becomes a folder's
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 _MEMBERS = "members"
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _LOOK, _COUNT = 0.5, 1.0  # seconds between two looks at a month that another has, and at who lives
@@ -39,13 +40,15 @@ class Part:
 def part_of(tags: Mapping[str, str]) -> Part | None:
     """The part that a run over a range of partitions has in a backfill; None for one that needs the home to itself.
 
-    Raises UserError for a tag that names no backfill.
+    Raises UserError for a tag that names no backfill, and for a range of anything but months.
     """
     name, first, last = (tags.get(key, "") for key in (WORKER_OF, _FIRST, _LAST))
     if not (name and first and last):
         return None
     if not _NAME.fullmatch(name):
         raise UserError(f"The tag {WORKER_OF} is {name[:80]!r}: write small letters, digits and hyphens, at most 64.")
+    if not all(_MONTH.fullmatch(key.partition("|")[0]) for key in (first, last)):
+        raise UserError("A worker's range of partitions does not begin and end with a month.")
     return Part(name, tuple(months(first.partition("|")[0], last.partition("|")[0])))
 
 

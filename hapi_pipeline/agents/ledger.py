@@ -343,6 +343,8 @@ def result_of(record: Mapping[str, Any], folder: Path) -> Result:
     known = {name: record[name] for name in _FIELDS if name != "sample"}
     known["sample"] = record.get("sample", 1)  # earlier versions knew of no others
     known["deliverables"] = tuple(Deliverable(**d) for d in record["deliverables"])
+    if any(d.path.startswith("/") or ".." in d.path.split("/") for d in known["deliverables"]):
+        raise ValueError("a deliverable's path leads out of its folder")
     known["finished_at"] = datetime.fromisoformat(record["finished_at"])
     return Result(**known, folder=folder)
 

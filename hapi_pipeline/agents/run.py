@@ -405,10 +405,13 @@ class _Run:
         """Whether there is money for this attempt beside those under way, all of them as dear as is usual."""
         if self.budget.max_usd is None or not self.running:
             return True
+        return self.budget.spent + (self.running + 1) * self._usual(plan) <= self.budget.max_usd
+
+    def _usual(self, plan: _Planned) -> float:
+        """What an attempt usually costs: as those of this run did, else at a typical length. USD."""
         sent, received = TYPICAL_TOKENS
         usage = {"prompt": sent, "completion": received, "cached": 0, "written": 0}
-        usual = self.spent / self.new if self.new else provider.cost_of(usage, plan.price) or 0.0
-        return self.budget.spent + (self.running + 1) * usual <= self.budget.max_usd
+        return self.spent / self.new if self.new else provider.cost_of(usage, plan.price) or 0.0
 
     async def _work(self, queue: deque[_Planned], gate: Gate) -> None:
         while queue:
@@ -491,7 +494,9 @@ class _Run:
         material = [[(str(name), int(size)) for name, size in opened[key]] for key in ("attachments", "previous")]
         if task.model.agent_profile == "command":
             brief = prompt.brief_file(task, *material)
-            state, reason = await asyncio.to_thread(self._command, plan, folder, brief, level)
+            usual = self._usual(plan)
+            await self.budget.set_aside(usual, self._stopping)
+            state, reason = await asyncio.to_thread(self._command, plan, folder, brief, level, usual)
         else:
             told = prompt.system_prompt(task.model.agent_profile, opened["toolbox"])
             brief = prompt.first_message(task, *material)
@@ -501,15 +506,21 @@ class _Run:
         record = record_of(_result(plan, identifier, folder, state, reason))
         return result_of(await desk.do("finish", record), folder)
 
-    def _command(self, plan: _Planned, folder: Path, brief: str, level: str) -> tuple[Conversation, str]:
-        """Run the program that the model is; what it used, and the finish reason."""
-        ended = run_command(plan.task, folder, brief, self.limits.max_seconds, level)
+    def _command(
+        self, plan: _Planned, folder: Path, brief: str, level: str, aside: float
+    ) -> tuple[Conversation, str]:  # fmt: skip
+        """Run the program that the model is, for which `aside` USD were set aside; what it used, the finish reason."""
+        cost: float | None = None
+        try:
+            ended = run_command(plan.task, folder, brief, self.limits.max_seconds, level)
+            cost = ended.cost_usd
+        finally:
+            self.budget.settle(aside, cost)
         (folder / "output.txt").write_text(redact(ended.output), "utf-8", errors="replace")
         state = Conversation([], seconds=ended.seconds, cost_usd=ended.cost_usd, model_snapshot=ended.model_snapshot)
         for name, count in ended.counts.items():
             setattr(state, name, count)
-        self.spent += ended.cost_usd or 0.0
-        self.budget.spend(ended.cost_usd or 0.0)
+        self.spent += cost or 0.0
         return state, ended.finish_reason
 
     async def _ask(

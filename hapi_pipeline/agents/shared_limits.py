@@ -12,6 +12,7 @@ import math
 import os
 import struct
 import time
+import weakref
 from pathlib import Path
 
 from hapi_pipeline import locks
@@ -40,14 +41,17 @@ class SharedSlots:
         self._count, self._crew = count, crew
         self._free = [locks.opened(folder / f"slot-{number}") for number in range(count)]
         self._held: list[int] = []
+        weakref.finalize(self, _close, self._free)
+        self._looking = asyncio.Lock()
         self._turn = asyncio.Semaphore(count)  # calls of this process wait in the order in which they came
 
     async def acquire(self) -> None:
         """Wait for a slot."""
         await self._turn.acquire()
         try:
-            while not self._take():  # noqa: ASYNC110  (what is waited for happens in other processes)
-                await asyncio.sleep(_LOOK)
+            async with self._looking:  # one call looks for all that wait
+                while not self._take():  # noqa: ASYNC110  (what is waited for happens in other processes)
+                    await asyncio.sleep(_LOOK)
         except BaseException:
             self._turn.release()
             raise
@@ -76,6 +80,7 @@ class SharedRate(Rate):
     def __init__(self, path: Path, per_minute: float | None, burst_seconds: float = 0.0):
         super().__init__(per_minute, burst_seconds)
         self._file = locks.opened(path)
+        weakref.finalize(self, os.close, self._file)
 
     def take(self, amount: float, now: float) -> float:
         """As Rate, but by the clock instead of the moment given: other machines count from another one."""
@@ -98,3 +103,8 @@ class SharedRate(Rate):
 
     def _write(self) -> None:
         os.pwrite(self._file, struct.pack("<d", self._free_at), 0)
+
+
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,10 @@ def test_half_made_and_damaged_folders_are_not_results(ledger: AttemptLedger) ->
     (parent / "123456789abc-at_old").mkdir()
     (parent / "123456789abc-at_old" / "result.json").write_text('{"attempt_id": "at_old"}')
     (parent / "stray.txt").write_text("")
+    out = json.loads((good.folder / "result.json").read_text())
+    out["deliverables"] = [asdict(Deliverable("../../../../private.txt", "text/plain", 1, "0" * 64))]
+    (parent / "123456789abc-at_out").mkdir()
+    (parent / "123456789abc-at_out" / "result.json").write_text(json.dumps(out))
     assert AttemptLedger(ledger.root).results(EXTERNAL.key, "agent_alone") == [good]
     assert AttemptLedger(ledger.root).results(EXTERNAL.key, "no_round") == []
     assert read_result(good.folder) == good

@@ -89,6 +89,13 @@ def test_a_run_without_backfill_or_range_has_the_home_to_itself(missing: str) ->
     assert part_of({k: v for k, v in tags.items() if k != missing}) is None
 
 
+@pytest.mark.parametrize("bad", ["../../../escaped", "2025-13", "2025-1", "", "2025-01\n"])
+def test_a_range_of_anything_but_months_is_refused(bad: str) -> None:
+    for first, last in ((bad, "2025-02"), ("2025-01", bad)):
+        with pytest.raises(UserError, match="month"):
+            part_of({"hapi/worker_of": "a", START: f"{first}|N", END: f"{last}|N"})
+
+
 @pytest.mark.parametrize("name", ["..", "a/b", "../../x", "A", " ", "a" * 65, "a\n"])
 def test_a_tag_that_is_no_name_reaches_no_folder(name: str) -> None:
     with pytest.raises(UserError, match="worker_of"):
@@ -324,6 +331,19 @@ def test_a_line_that_a_kill_has_torn_is_written_over(cut: int, more: bool) -> No
         assert b"aside" not in journal_of(place).read_bytes()
 
 
+def test_a_full_disk_stops_the_call_and_leaves_the_journal_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, written = SharedBudget(Crew(tmp_path), 1.0), os.pwrite
+    budget.spend(0.25)
+    with monkeypatch.context() as full:
+        full.setattr("hapi_pipeline.spending.os.pwrite", lambda file, data, at: written(file, data[:9], at))
+        with pytest.raises(OSError, match="No space left"):
+            budget.reserve(0.1)
+    assert budget.reserve(0.1)
+    assert sums_of(tmp_path).spent == pytest.approx(0.25)
+
+
 def test_without_a_ceiling_everything_is_counted_and_nothing_refused(tmp_path: Path) -> None:
     budget = SharedBudget(Crew(tmp_path))
     assert all(budget.reserve(1e6) for _ in range(3))
@@ -346,6 +366,19 @@ def test_others_spending_is_seen_within_a_moment(tmp_path: Path, monkeypatch: py
 
 
 # ---- calls and rates
+
+
+def test_the_files_of_limits_are_closed_with_them(tmp_path: Path) -> None:
+    def opened() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    crew, pool = Crew(tmp_path), Pool(name="p", concurrency=20, requests_per_minute=60)
+    before = opened()
+    limits = shared_limits(crew, pool)
+    assert opened() >= before + 20
+    del limits
+    assert opened() == before
+
 
 _CALLS = """
 import asyncio, os, sys, time

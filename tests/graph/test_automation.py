@@ -504,6 +504,17 @@ def test_a_run_that_never_showed_a_sign_of_life_is_closed_after_a_while(
     assert bury_killed_runs(instance) == [run.run_id]
 
 
+def test_a_run_that_ends_well_lets_go_of_its_file_before_it_says_so(
+    bare: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTING)
+    instance.handle_new_event(_started(run))
+    later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    monkeypatch.setattr(time, "sleep", lambda _: instance.report_run_canceled(run))  # what ends it is of no matter
+    assert bury_killed_runs(instance) == []
+
+
 def _started(run: dg.DagsterRun) -> Any:
     from dagster._core.events import DagsterEvent, DagsterEventType
     from dagster._core.events.log import EventLogEntry

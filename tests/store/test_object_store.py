@@ -119,7 +119,15 @@ def test_no_message_tells_a_key(
 
 @pytest.mark.parametrize(
     "given",
-    ["s3://AKIA:secret@bucket/x", "s3://bucket/x?aws_secret_access_key=secret", "s3://bucket/x#secret", "s3:///x"],
+    [
+        "s3://AKIA:secret@bucket/x",
+        "s3://AKIA:12/secret@bucket/x",
+        "s3://AKIA:my/secret@bucket/x",
+        "s3://[secret/x",
+        "s3://bucket/x?aws_secret_access_key=secret",
+        "s3://bucket/x#secret",
+        "s3:///x",
+    ],
 )
 def test_an_address_that_cannot_be_used_is_refused_and_not_repeated(given: str) -> None:
     with pytest.raises(UserError) as refused:

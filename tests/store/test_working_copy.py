@@ -214,6 +214,45 @@ def test_replies_that_were_paid_for_on_two_machines_are_not_lost(copy: WorkingCo
         copy.begin()
 
 
+def test_a_command_without_the_lease_replaces_nothing_that_it_has_not_seen(copy: WorkingCopy) -> None:
+    put(copy, "judge/replies.jsonl", b"1")
+    assert seen(copy, "judge/replies.jsonl") == b"1"
+    (copy.folder / "judge/replies.jsonl").write_bytes(b"1 here")
+    put(copy, "judge/replies.jsonl", b"1 there")
+    with pytest.raises(UserError, match="has been changed in s3://"):
+        copy.send_changed()
+    assert (copy.store.read("judge/replies.jsonl") or (b"",))[0] == b"1 there"
+
+
+def test_what_is_to_be_sent_is_kept_when_the_store_has_lost_it(copy: WorkingCopy) -> None:
+    for name in ("judge/replies.jsonl", "judge/other.jsonl"):
+        put(copy, name, b"1")
+        assert seen(copy, name) == b"1"
+    (copy.folder / "judge/replies.jsonl").write_bytes(b"1 and 2")
+    copy.store.delete(["judge/replies.jsonl", "judge/other.jsonl"])
+    assert seen(copy, "judge/other.jsonl") is None
+    assert seen(copy, "judge/replies.jsonl") == b"1 and 2"
+
+
+def test_a_page_that_was_withdrawn_here_does_not_come_back(copy: WorkingCopy) -> None:
+    for name in ("releases/report/index.html", "releases/report/private.html"):
+        put(copy, name, b"x")
+        assert seen(copy, name) == b"x"
+    (copy.folder / "releases/report/private.html").unlink()
+    assert seen(copy, "releases/report/private.html") is None
+    copy.begin()
+    copy.end()
+    assert set(copy.store.listed("releases")) == {"releases/report/index.html"}
+
+
+def test_attachments_keep_the_names_that_clients_gave_them(copy: WorkingCopy) -> None:
+    for name in ("plan.old", "new.part", "a.new"):
+        (copy.folder / "attachments/job.old").mkdir(parents=True, exist_ok=True)
+        (copy.folder / "attachments/job.old" / name).write_bytes(b"x")
+    copy.send_changed()
+    assert len(copy.store.listed("attachments")) == 3
+
+
 def test_names_that_lead_out_of_the_home_and_folders_that_are_objects_are_left_alone(copy: WorkingCopy) -> None:
     for name in ("packets", "packets/pk", "packets/pk/a"):
         put(copy, name, b"")
