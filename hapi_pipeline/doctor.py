@@ -292,7 +292,7 @@ def dagster(look: Look) -> Iterator[Finding]:
 
 def _instance(home: Home) -> dg.DagsterInstance:
     """The Dagster instance of a home, only to look at it."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    home.tell_dagster()
     import dagster as dg
 
     return dg.DagsterInstance.from_config(str(home.dagster))

@@ -22,7 +22,7 @@ from hapi_pipeline.lake import Import, Lake, write_bytes
 from hapi_pipeline.naming import digest
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.results import BY_CELL, SUMMARIES
-from hapi_pipeline.settings import HOME_VARIABLE, Home, UserError
+from hapi_pipeline.settings import Home, UserError
 from hapi_pipeline.tables import TABLES
 from hapi_pipeline.workers import next_month
 
@@ -171,9 +171,7 @@ def busy_with(home: Home) -> str | None:
 def instance_of(home: Home) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of a home, with the models of its registry as partitions."""
     home.ensure()
-    os.environ[HOME_VARIABLE] = str(home.root)
-    os.environ["DAGSTER_HOME"] = str(home.dagster)
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    home.tell_dagster()
     import dagster as dg
 
     from hapi_pipeline.partitions import sync_models

@@ -85,6 +85,12 @@ class Home:
 
         return brought(self.root / name)
 
+    def tell_dagster(self) -> None:
+        """Set the variables by which Dagster and its settings know this home, in this process and what it starts."""
+        os.environ[HOME_VARIABLE] = str(self.root)
+        os.environ["DAGSTER_HOME"] = str(self.dagster)
+        os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
     def ensure(self) -> Home:
         """Create the folders and copy the shipped registry and dagster.yaml where they are missing."""
         for name in _FOLDERS:

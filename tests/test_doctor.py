@@ -390,6 +390,22 @@ def test_a_run_that_was_left_standing_and_one_that_failed(home: Home) -> None:
         assert "failed" in failed.found
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_runs_looked_at_are_those_of_the_home(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")  # put back at the end, whatever is done to it
+    with instance_of(home) as instance:
+        run_of(instance, dg.DagsterRunStatus.FAILURE, 0)
+    if elsewhere:
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "other"))
+    else:
+        monkeypatch.delenv("DAGSTER_HOME")
+    told = found(doctor.dagster, home)
+    assert any("failed" in text for texts in told.values() for text in texts)
+    assert not (tmp_path / "other").exists()
+
+
 # ---- all of it
 
 
