@@ -7,9 +7,11 @@ definition means the same for every form.
 
 from __future__ import annotations
 
+import collections
 import csv
 import gzip
 import hashlib
+import mmap
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,8 @@ _LOOK = 1 << 16
 _MAX_UNPACKED = 64 << 30  # bytes; more than this out of one gzip file is an attack or a mistake
 _MAX_RATIO = 2000
 _MAX_LINE = 64 << 20
+_AT_ONCE = 256 << 20
+"""Bytes up to which DuckDB reads a CSV file in one piece; by itself it would up to 1 GiB, more than it may have."""
 _KEPT = 4000  # characters of a row that could not be read
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f\udc80-\udcff]")
@@ -194,7 +198,7 @@ def _load_jsonl(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[list
         FROM (
             SELECT row_number() OVER () AS _row, line FROM
             read_csv({quoted(path)}, columns={{'line': 'VARCHAR'}}, auto_detect=false, header=false, delim='\x01',
-                     quote='', escape='', max_line_size={_MAX_LINE}, strict_mode=false)
+                     quote='', escape='', max_line_size={_MAX_LINE}, buffer_size={_MAX_LINE}, strict_mode=false)
         ) WHERE trim(line) <> ''
         """  # noqa: S608
     )
@@ -238,10 +242,13 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) 
         same = scratch / "same-line-ends"
         _rewrite(path, same, encoding="utf-8", newline=None)
         _read_csv(connection, same, header)
-    rejects = connection.execute(
+        path = same
+    rejects: list[_Reject] = connection.execute(
         f"SELECT line - {header.skip + 1}, left(any_value(csv_line), {_KEPT}), any_value(error_message) "  # noqa: S608
         "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
+    if _is_large(path):
+        rejects += _never_closed(connection, path, header, len(rejects))
     shown = "".join(f", nullif({column_name(c)}, '') AS {column_name(c)}" for c in header.columns)
     if not rejects:
         connection.execute(f"CREATE TEMP VIEW export AS SELECT _row{shown} FROM loaded")  # noqa: S608
@@ -264,6 +271,10 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path, scratch: Path) 
     )
     bad = [BadRow(row, text or "", message.splitlines()[0]) for row, text, message in rejects]
     return list(header.columns), bad
+
+
+_Reject = tuple[int, str | None, str]
+"""The number of a row, the start of its text, and why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -290,14 +301,37 @@ def _header(path: Path) -> _Header:
     return _Header(tuple(unique_names(cells)), delimiter, skip)
 
 
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size > _AT_ONCE
+
+
 def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header) -> None:
+    # in pieces, several threads would take the end of a line within a long cell for the end of a row
+    in_pieces = f"buffer_size={_MAX_LINE}, parallel=false," if _is_large(path) else ""
     columns = ", ".join(f"{quoted(c)}: 'VARCHAR'" for c in header.columns)
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE loaded AS SELECT row_number() OVER () AS _row, * FROM "  # noqa: S608
         f"read_csv({quoted(path)}, auto_detect=false, header=true, skip={header.skip}, columns={{{columns}}}, "
         f"delim={quoted(header.delimiter)}, quote='\"', escape='\"', max_line_size={_MAX_LINE}, "
-        "store_rejects=true)"
+        f"{in_pieces} store_rejects=true)"
     )
+
+
+def _never_closed(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header, rejects: int) -> list[_Reject]:
+    """The last row, where a quote in it is never closed: DuckDB says nothing of it when it reads in pieces."""
+    quoted_cell = re.compile(rb'(?:\A(?:\xef\xbb\xbf)?|[\r\n%b])"(?:[^"]++|"")*+("?)' % header.delimiter.encode())
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        last = collections.deque(quoted_cell.finditer(text), maxlen=1)
+        if not last or last[0][1]:
+            return []
+        start = text.rfind(b"\n", 0, last[0].start() + 1) + 1
+        shown = text[start : start + _KEPT].decode("utf-8", "replace")
+        if len(text) - start > _MAX_LINE:  # of so long a row DuckDB takes the beginning for all
+            raise UserError(
+                f"A quote is never closed in the row that begins with {shown[:60]!r}; nothing was taken in."
+            )
+    (loaded,) = connection.execute("SELECT count(*) FROM loaded").fetchall()[0]
+    return [(loaded + rejects + 1, shown, "Value with unterminated quote found.")]
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

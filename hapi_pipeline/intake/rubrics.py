@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hapi_pipeline.intake.files import OpenFile, open_rows
-from hapi_pipeline.intake.ledger import Rejected, commit_import, import_id, quarantine_rows, rows_of
+from hapi_pipeline.intake.ledger import Rejected, commit_import, import_id, quarantine_rows
+from hapi_pipeline.intake.rubrics_bulk import COLUMNS, good_rows
 from hapi_pipeline.lake import Import, ImportedFile, Lake
 from hapi_pipeline.naming import digest
 from hapi_pipeline.settings import UserError
 
 IMPORTANCE = ("critical", "important", "optional", "pitfall")
-_COLUMNS = ("job_id", "criterion_id", "position", "text", "importance", "author")
 _REQUIRED = ("job_id", "criterion_id", "text")
 
 
@@ -23,6 +24,7 @@ def import_rubrics(lake: Lake, paths: Sequence[Path], *, simulated: bool = False
     """Import rubric files (long CSV, JSON lines or xlsx); a file seen before changes nothing.
 
     A rubric with a row that cannot be taken is held back whole: without one of its criteria it is another rubric.
+    Memory does not grow with the file, but for what is rejected.
     Raises UserError before anything is written when any of the files cannot be taken.
     """
     for path in paths:
@@ -38,9 +40,9 @@ def _columns(opened: OpenFile) -> dict[str, str]:
         if name not in theirs:
             raise UserError(
                 f"{opened.path.name} lacks the column {name!r}; a rubric file needs {', '.join(_REQUIRED)} and may "
-                f"have {', '.join(c for c in _COLUMNS if c not in _REQUIRED)}."
+                f"have {', '.join(c for c in COLUMNS if c not in _REQUIRED)}."
             )
-    return {name: theirs[name] for name in _COLUMNS if name in theirs}
+    return {name: theirs[name] for name in COLUMNS if name in theirs}
 
 
 def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
@@ -48,21 +50,12 @@ def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
         if done := lake.imported("rubrics").get(opened.sha256):
             return done
         number = import_id("rubrics", opened.sha256)
-        columns = _columns(opened)
-        shown = ", ".join(f'''"{theirs.replace('"', '""')}" AS {ours}''' for ours, theirs in columns.items())
-        ask = f"SELECT _row, {shown} FROM export ORDER BY _row"  # noqa: S608  (the names are quoted)
-        rows = opened.connection.sql(ask).to_arrow_table().to_pylist()
-        now = datetime.now(UTC)
-        good, rejected = check_rubrics(rows, tuple(b.value for b in opened.bad_rows))
-        rejected += [Rejected(b.row, None, b.value, "bad_row", b.message) for b in opened.bad_rows]
-        unmapped = tuple(c for c in opened.columns if c not in columns.values())
-        origin = {
-            "source_file": path.name,
-            "source_sha256": opened.sha256,
-            "imported_at": now,
-            "simulated": simulated,
-        }
-        lake.append("rubric_exports", number, rows_of("rubric_exports", [row | origin for row in good]))
+        columns, now = _columns(opened), datetime.now(UTC)
+        origin = {"source_file": path.name, "source_sha256": opened.sha256, "imported_at": now, "simulated": simulated}
+        unread = tuple(bad.value for bad in opened.bad_rows)
+        rejected = [Rejected(bad.row, None, bad.value, "bad_row", bad.message) for bad in opened.bad_rows]
+        rows = good_rows(opened, columns, origin, functools.partial(check_rubrics, unread=unread), rejected)
+        staged = lake.append_stream("rubric_exports", number, rows)
         return commit_import(
             lake,
             Import(
@@ -70,8 +63,8 @@ def _import_one(lake: Lake, path: Path, simulated: bool) -> Import:
                 kind="rubrics",
                 source=None,
                 imported_at=now.isoformat(),
-                unmapped_columns=unmapped,
-                files=(ImportedFile(path.name, opened.sha256, len(good), len(rejected)),),
+                unmapped_columns=tuple(c for c in opened.columns if c not in columns.values()),
+                files=(ImportedFile(path.name, opened.sha256, sum(staged.values()), len(rejected)),),
             ),
             quarantine_rows("rubrics", path.name, opened.sha256, now, rejected),
         )

@@ -97,9 +97,11 @@ def test_csv_as_people_and_programs_leave_it(take: Take, lake: Lake, drop: Drop,
     assert quarantined(lake) == []
 
 
+@pytest.mark.parametrize("at_once", [files._AT_ONCE, 0])
 def test_rows_that_do_not_fit_the_header_go_to_quarantine_and_the_others_keep_their_numbers(
-    take: Take, lake: Lake, drop: Drop
+    take: Take, lake: Lake, drop: Drop, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
+    monkeypatch.setattr(files, "_AT_ONCE", at_once)
     lines = [
         ROW.replace("j1", "a").replace("Draw a map", '"two\nlines"'),
         "b,too short\n",
@@ -114,6 +116,7 @@ def test_rows_that_do_not_fit_the_header_go_to_quarantine_and_the_others_keep_th
     assert quarantined(lake) == [(2, None, "bad_row"), (4, None, "bad_row"), (6, None, "bad_row")]
     shown = {r["row"]: r["value"] for r in lake.read("quarantine").to_pylist()}
     assert shown[2].startswith("b,too short")
+    assert shown[6].startswith('f,"never closed,1')
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzipped"])
@@ -372,6 +375,29 @@ def test_a_gzip_bomb_is_not_unpacked(take: Take, lake: Lake, drop: Drop, monkeyp
     with pytest.raises(UserError, match="more than 1 MiB"):
         take(drop("a.csv", gzip.compress(HEAD.encode() + b"x" * (3 << 20))))
     assert not lake.root.exists()
+
+
+def test_a_csv_may_be_larger_than_the_memory_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SPILLING", {"memory_limit": "280MB"})  # less than the file
+    large, rows = tmp_path / "large.csv", 2_900
+    with large.open("w") as file:
+        file.write("id,text\n")
+        file.writelines(f"{number},{'x' * 99_990}\n" for number in range(rows))
+    with files.open_rows(large) as opened:
+        found = opened.connection.execute("SELECT count(*), max(_row), min(length(text)) FROM export").fetchall()
+    assert found == [(rows, rows, 99_990)]
+
+
+@pytest.mark.parametrize("at_once", [files._AT_ONCE, 1 << 20])
+def test_what_looks_like_rows_within_a_cell_of_megabytes_is_one_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(files, "_AT_ONCE", at_once)
+    long, cell = tmp_path / "long.csv", "7,8\n" * 7_000_000
+    long.write_text(f'id,text\n1,{"x" * 30_000_000}\n2,{"y" * 30_000_000}\n3,"{cell}"\n4,last\n')
+    with files.open_rows(long) as opened:
+        found = opened.connection.execute("SELECT id, length(text) FROM export ORDER BY _row").fetchall()
+        assert (found, opened.bad_rows) == ([("1", 30_000_000), ("2", 30_000_000), ("3", len(cell)), ("4", 4)], ())
 
 
 def test_of_several_files_all_are_checked_before_the_first_is_taken(

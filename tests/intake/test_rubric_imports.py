@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import xlsxwriter
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hapi_pipeline.intake import rubrics_bulk
 from hapi_pipeline.intake.rubrics import IMPORTANCE, check_rubrics, import_rubrics
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Benchmark
@@ -162,3 +163,49 @@ def test_every_row_is_a_criterion_or_rejected_and_no_rubric_is_split(
         assert len(mine) == sum((r["job_id"] or "").strip() == job for r in rows)
         assert sorted(g["position"] for g in mine) == list(range(1, len(mine) + 1))
         assert all(g["importance"] in IMPORTANCE for g in mine)
+
+
+PLAIN = st.sampled_from(["a", "b", "c", "d", "ä ö", "x\u3000y"])
+SPACED = st.builds(
+    "{}{}{}".format, st.sampled_from(["", "", " ", "\u3000", "\t"]), PLAIN, st.sampled_from(["", "\x85"])
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "job_id": st.sampled_from(["j1", "j1", "j2", "j3", " j1", "j2\u2003", "", "\t"]),
+                "criterion_id": PLAIN | SPACED,
+                "text": SPACED | st.sampled_from(["Says what it does", "\u2003", "'; --", "\u1680x"]),
+                "importance": st.sampled_from(["", "critical", "Optional", " pitfall", "PITFALL\u00a0", "vital", " "]),
+                "position": st.sampled_from(
+                    ["", "", "1", "2", "02", "3.0", " 1", "1e3", "1_0", "٣", "x", "1234567890"]
+                ),
+                "author": SPACED | st.just(""),
+            }
+        ),
+        min_size=1,
+        max_size=14,
+    ),
+    st.sampled_from([1, 3, 1_000]),
+    st.booleans(),
+)
+def test_a_file_is_judged_as_its_rows_are_however_many_are_judged_together(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], together: int, in_order: bool
+) -> None:
+    rows = sorted(rows, key=lambda row: row["job_id"]) if in_order else rows
+    folder = tmp_path_factory.mktemp("rubrics")
+    (folder / "r.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rubrics_bulk, "TOGETHER", together)
+        lake = Lake(folder / "lake")
+        import_rubrics(lake, [folder / "r.jsonl"])
+    good, rejected = check_rubrics(
+        [{name: value or None for name, value in row.items()} | {"_row": i} for i, row in enumerate(rows, 1)]
+    )
+    there = lake.read("rubric_exports").to_pylist()
+    assert [{name: row[name] for name in good[0]} for row in there] == sorted(good, key=lambda row: row["source_row"])
+    quarantine = [(r["row"], r["column"], r["value"], r["code"]) for r in lake.read("quarantine").to_pylist()]
+    assert sorted(quarantine, key=str) == sorted(((r.row, r.column, r.value, r.code) for r in rejected), key=str)
