@@ -1,11 +1,12 @@
 """The whole demo in an object store beside the same on a disk: times, and whether the tables are the same files.
 
-    python -m bench.object_store [--small] [--query "SELECT ..."]
+    python -m bench.object_store [--small] [--engine ray] [--query "SELECT ..."]
 
 A server on this machine that speaks S3 (moto, in memory, one process of Python) stands for the object store; it takes
 CPU of the same cores, and is far slower at a request, but far nearer, than a real one. Then a second machine (another
 working folder) opens the home, questions are asked with and without copies, and every table is made once more on a disk
-from the same ledgers and held against the objects byte by byte. With `--small`: without the demo on the disk.
+from the same ledgers and held against the objects byte by byte. With `--small`: without the demo on the disk. With
+`--engine`: the demo in the object store makes its tables on Ray or Spark, whose workers hand them in.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 
 from bench.s3_server import Server, serving
 from hapi_pipeline.as_of import World, lay_ledgers, make
+from hapi_pipeline.engines import ENGINE, ENGINES
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.rebuild import derived_tables
 from hapi_pipeline.settings import Home, find_home
@@ -90,15 +92,17 @@ def main() -> None:
     """Run all of it."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--small", action="store_true", help="leave out the demo on the disk")
+    options.add_argument("--engine", default="local", choices=ENGINES)
     options.add_argument("--query", default=QUERY)
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="hapi-bench-") as folder, serving() as server:
-        _measure(server, Path(folder), chosen.query, on_disk=not chosen.small)
+        _measure(server, Path(folder), chosen.query, chosen.engine, on_disk=not chosen.small)
 
 
-def _measure(server: Server, folder: Path, query: str, *, on_disk: bool) -> None:
+def _measure(server: Server, folder: Path, query: str, engine: str, *, on_disk: bool) -> None:
     address = f"s3://{server.bucket}/demo"
     first, second, third = ({**server.environment, "HAPI_WORK": str(folder / name)} for name in ("1", "2", "3"))
+    first[ENGINE] = engine
     if on_disk:
         print("demo on a disk                ", timed({}, "demo", "--home", str(folder / "disk")))
     print("demo in the object store      ", timed(first, "demo", "--home", address))

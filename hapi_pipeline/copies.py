@@ -15,11 +15,13 @@ import hashlib
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hapi_pipeline import locks
 from hapi_pipeline.settings import MARKER, UserError
@@ -33,7 +35,11 @@ WORK_VARIABLE = "HAPI_WORK"
 MARK_OF_DEMO = "DEMO"
 SENT_AT_THE_END = ("registry", "attachments", "packets", "releases", "inbox_replies", "judge", "simulator")
 """Folders whose changed files are put into the store when a command ends; whatever else is kept goes there at once."""
-_KEPT = frozenset({"lake", "attempts", MARK_OF_DEMO, *SENT_AT_THE_END})
+PARTS = "parts"
+"""Where parts of large partitions stand until they are merged, for all workers of an engine to see."""
+_KEPT = frozenset({"lake", "attempts", PARTS, MARK_OF_DEMO, *SENT_AT_THE_END})
+_HANDED_IN = ".hapi/handed_in"
+"""Where workers of an engine put what they have made of the lake; the holder of the lease gives it its name."""
 _SENT = tuple(f"{part}/" for part in SENT_AT_THE_END)
 _CAN_BE_MADE_AGAIN = ("packets/", "releases/", "inbox_replies/", "simulator/")
 """Where a file was changed on two machines, the one in the store counts; of other folders neither may be lost."""
@@ -46,6 +52,9 @@ _FRESH = {"lake": 2.0, "registry": 10.0, "attempts": 30.0}
 """Seconds for which a listing is believed while others may write; of the other folders as long as a command runs."""
 
 
+_Answer = TypeVar("_Answer")
+
+
 @dataclass(frozen=True)
 class Note:
     """That a file here is a copy: of which version, and how the file looked when it was."""
@@ -53,6 +62,15 @@ class Note:
     etag: str
     size: int
     mtime_ns: int
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """A file of the lake that a worker has put into the store, and how its copy looks in the worker's folder."""
+
+    name: str
+    where: str
+    stamp: tuple[int, int]
 
 
 @dataclass
@@ -85,12 +103,13 @@ class WorkingCopy:
         self.lost: str | None = None  # why it may not write any more
         self.right_ends = _FOREVER  # when it may not, by `clock`, unless its right is renewed before
         self.margin = 0.0  # seconds that a request and its repetitions may take: none begins later
+        self._handed_in: list[HandedIn] | None = None  # by this process, while it works for the holder of the lease
         self._notes = _Notes(folder / ".copies.sqlite")
         self._listed: dict[str, _Listing] = {}
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Callable[[str, Path], WorkingCopy], tuple[str, Path]]:
-        return open_copy, (self.address, self.folder)  # in another process: that one's own
+        return _opened_here, (self.address, self.folder)  # in another process: that one's own
 
     def name_of(self, path: Path) -> str:
         """The name of the object that a file is or will be a copy of."""
@@ -204,6 +223,11 @@ class WorkingCopy:
 
         self._check_right()
         stamp = _stamp(file)
+        if self._handed_in is not None and _unit(name) not in _SHALLOW and name.startswith("lake/"):
+            where = f"{_HANDED_IN}/{uuid.uuid4().hex}"
+            self.store.put(where, file)
+            self._handed_in.append(HandedIn(name, where, stamp))
+            return
         try:
             etag = self.store.create(name, file.read_bytes()) if new else self.store.put(name, file)
         except ChangedError:
@@ -229,7 +253,7 @@ class WorkingCopy:
         )
         if self.held:
             gone = [name for name in notes if name not in found and name.startswith(_MADE_ANEW)]
-            self._remove([name for name in gone if not (self.folder / name).exists()])
+            self.remove([name for name in gone if not (self.folder / name).exists()])
 
     def _send(self, name: str, path: Path, note: Note | None) -> None:
         """Put a changed file into the store, unless it holds another version that this machine has not seen."""
@@ -259,7 +283,8 @@ class WorkingCopy:
                 if not name.endswith(ends) and not path.is_symlink():
                     yield self.name_of(path), path
 
-    def _remove(self, names: list[str]) -> None:
+    def remove(self, names: list[str]) -> None:
+        """Remove objects, and what is noted of them; the files here are the caller's matter."""
         self._check_right()
         self.store.delete(names)
         self._notes.forget(names)
@@ -288,6 +313,30 @@ class WorkingCopy:
             if name not in self._listing(_unit(name)).objects:
                 self.send_attempt(result.parent)
 
+    # ---- with workers elsewhere
+
+    @contextmanager
+    def handing_in(self) -> Iterator[list[HandedIn]]:
+        """In a worker: what is made of the lake meanwhile is put aside in the store, and listed for `take_over`."""
+        self.look_again()  # others have written since this process had its last task
+        self._handed_in = []
+        try:
+            yield self._handed_in
+        finally:
+            self._handed_in = None
+
+    def take_over(self, handed_in: Iterable[HandedIn]) -> None:
+        """As the holder of the lease: give what a worker made its name in the lake."""
+        for one in handed_in:
+            self._check_right()
+            etag = self.store.copy(one.where, one.name)
+            path = self.folder / one.name
+            if path.exists() and _stamp(path) == one.stamp:  # the worker has the same folder
+                self._notes.keep(one.name, Note(etag, *one.stamp))
+            with self._lock:
+                self._listed.pop(_unit(one.name), None)
+            self.store.delete([one.where])
+
     # ---- around a command that writes
 
     def lose(self, why: str) -> None:
@@ -308,6 +357,7 @@ class WorkingCopy:
         self.held = True
         for part in (MARK_OF_DEMO, "lake", *SENT_AT_THE_END):
             self.bring(part)
+        self.store.delete(self.store.listed(_HANDED_IN))  # by workers of a process that was killed
         self._send_unsent_attempts()
 
     def end(self) -> None:
@@ -323,7 +373,7 @@ class WorkingCopy:
     def _remove_gone_states(self) -> None:
         """The lake's own notes (such as lake/arrivals.json) that the command has removed."""
         there = [name for name in self.objects("lake") if not (self.folder / name).exists()]
-        self._remove(there)
+        self.remove(there)
 
 
 def clock() -> float:
@@ -332,7 +382,7 @@ def clock() -> float:
 
 
 class _Notes:
-    """The notes of a working folder, in a SQLite file that several processes may use."""
+    """The notes of a working folder, in a SQLite file that several processes may use. A damaged one is begun anew."""
 
     def __init__(self, path: Path):
         self._path, self._lock = path, threading.Lock()
@@ -342,17 +392,36 @@ class _Notes:
         if self._connection is None:
             import sqlite3
 
-            # a lost note costs a look at the file, so nothing waits for the disk
             self._connection = sqlite3.connect(self._path, timeout=60, check_same_thread=False, isolation_level=None)
+            # a lost note costs a look at the file, so nothing waits for the disk
             self._connection.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; CREATE TABLE IF NOT EXISTS "
                 "notes (name TEXT PRIMARY KEY, etag TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL)"
             )
         return self._connection
 
-    def _rows(self, sql: str, given: Iterable[Any]) -> dict[str, Note]:
+    def _asked(self, ask: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        import sqlite3
+
         with self._lock:
-            return {row[0]: Note(*row[1:]) for row in self._open().execute(sql, tuple(given))}
+            try:
+                return ask(self._open())
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:  # locked, or no room
+                    raise
+            self._begin_anew()
+            return ask(self._open())
+
+    def _begin_anew(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for left in ("", "-wal", "-shm"):
+            self._path.with_name(f"{self._path.name}{left}").unlink(missing_ok=True)
+
+    def _rows(self, sql: str, given: Iterable[Any]) -> dict[str, Note]:
+        values = tuple(given)
+        return self._asked(lambda notes: {row[0]: Note(*row[1:]) for row in notes.execute(sql, values)})
 
     def below(self, place: str) -> dict[str, Note]:
         """Those of a folder."""
@@ -378,15 +447,13 @@ class _Notes:
 
     def keep(self, name: str, note: Note) -> None:
         """Write one down."""
-        with self._lock:
-            self._open().execute(
-                "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", (name, note.etag, note.size, note.mtime_ns)
-            )
+        values = (name, note.etag, note.size, note.mtime_ns)
+        self._asked(lambda notes: notes.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", values))
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove some."""
-        with self._lock:
-            self._open().executemany("DELETE FROM notes WHERE name = ?", [(name,) for name in names])
+        listed = [(name,) for name in names]
+        self._asked(lambda notes: notes.executemany("DELETE FROM notes WHERE name = ?", listed))
 
 
 _SHALLOW = frozenset({"", "lake"})
@@ -398,7 +465,7 @@ def _unit(place: str) -> str:
     steps = place.split("/")
     if steps[0] == "lake" and len(steps) > 1 and not steps[1].endswith(".json"):
         return "/".join(steps[:2])
-    if steps[0] == "attempts":
+    if steps[0] in ("attempts", PARTS):
         return "/".join(steps[:3])
     return "" if place == MARK_OF_DEMO else steps[0]
 
@@ -445,6 +512,11 @@ def open_copy(address: str, folder: Path | None = None) -> WorkingCopy:
             staged.replace(folder / MARKER)
         _open[str(folder)] = copy
     return _open[str(folder)]
+
+
+def _opened_here(address: str, folder: Path) -> WorkingCopy:
+    """The working folder of another process; on another machine, the one that this machine has."""
+    return open_copy(address, folder if (folder / MARKER).exists() else None)
 
 
 def _work() -> Path:

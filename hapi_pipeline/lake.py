@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from hapi_pipeline.copies import WorkingCopy
+
 _INPUTS, _CONTENT = b"hapi.inputs", b"hapi.content"
 ROW_GROUP = 32_768
 """Rows of a row group; also the most that are held in memory of rows that arrive as a stream (50 MB of posts)."""
@@ -88,7 +90,12 @@ class Lake:
 
     def __init__(self, root: Path):
         self.root = root
-        self.working_copy = copy_of(root)  # in another process that this lake is handed to, it is opened there, too
+        self.working_copy = copy_of(root)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.working_copy is None:
+            return Lake, (self.root,)
+        return _lake_of, (self.working_copy, self.root.relative_to(self.working_copy.folder))
 
     # ---- where things are
 
@@ -268,6 +275,11 @@ class Lake:
             json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode(),
             new=True,
         )
+
+
+def _lake_of(copy: WorkingCopy, place: Path) -> Lake:
+    """A lake in another process that it was handed to; the working folder has been opened there."""
+    return Lake(copy.folder / place)
 
 
 @functools.cache

@@ -84,13 +84,10 @@ def _leased(
     copy = copy_of(home.root)
     if copy is None:
         return nullcontext()
-    from hapi_pipeline.engines import EngineSettings
     from hapi_pipeline.lease import leased
 
     if shared:
         check_shareable(home)
-    if EngineSettings.of().engine != "local":
-        raise UserError("HAPI_ENGINE is for homes on a disk so far; unset it for a home in an object store.")
     return leased(copy, f"{os.getpid()}{who and ', '}{who}", wait=wait, say=say)
 
 

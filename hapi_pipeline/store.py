@@ -143,6 +143,16 @@ class ObjectStore:
         with self._told(f"write {name}"):
             return _etag(obstore.put(self._store, name, what, use_multipart=not small))
 
+    def copy(self, name: str, goal: str) -> str:
+        """Make an object, in one atomic step, what another one of this store is; its ETag. GoneError: there is none."""
+        import obstore
+
+        with self._told(f"write {goal}"):
+            obstore.copy(self._store, name, goal)
+        if (seen := self.head(goal)) is None:
+            raise GoneError(f"{self.address}: {goal} was removed by somebody else")
+        return seen.etag
+
     def create(self, name: str, data: bytes) -> str:
         """Write an object that must not be there yet; its ETag. Raises ChangedError where there is one."""
         return self._conditional(name, data, "create")

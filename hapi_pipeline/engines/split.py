@@ -14,9 +14,11 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hapi_pipeline.copies import PARTS
 from hapi_pipeline.engine import connect, files_of, open_files, spilling, stream
 from hapi_pipeline.lake import Lake, Written
 from hapi_pipeline.naming import digest
@@ -124,6 +126,10 @@ def part_lake(lake: Lake, table: str, part: Part) -> Lake:
 def forget(lake: Lake, table: str, fingerprints: Collection[str]) -> None:
     """Remove the parts of partitions that have been made of them, and what an interrupted run left days ago."""
     scratch = _scratch(lake, table)
+    if copy := lake.working_copy:
+        long_ago = datetime.now(UTC) - timedelta(seconds=_LEFT_BEHIND)
+        found = copy.store.listed(f"{PARTS}/{table}")
+        copy.remove([n for n, seen in found.items() if n.split("/")[2] in fingerprints or seen.modified < long_ago])
     for folder in scratch.glob("*"):
         if folder.name in fingerprints or time.time() - folder.stat().st_mtime > _LEFT_BEHIND:
             shutil.rmtree(folder, ignore_errors=True)
@@ -132,4 +138,4 @@ def forget(lake: Lake, table: str, fingerprints: Collection[str]) -> None:
 
 
 def _scratch(lake: Lake, table: str) -> Path:
-    return lake.root.parent / ".cache" / "parts" / table
+    return lake.root.parent / (PARTS if lake.working_copy else f".cache/{PARTS}") / table

@@ -200,12 +200,6 @@ def test_at_work_keeps_out_writers_on_this_machine_and_on_others(address: str, m
         pass
 
 
-def test_engines_elsewhere_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HAPI_ENGINE", "ray")
-    with pytest.raises(UserError, match="HAPI_ENGINE is for homes on a disk"), at_work(find_home(address)):
-        pytest.fail("its workers would not see what is written")
-
-
 def test_workers_of_one_backfill_are_refused(address: str) -> None:
     with pytest.raises(UserError, match="on a disk"), at_work(find_home(address), shared=True):
         pytest.fail("they do not share a lease")

@@ -10,7 +10,7 @@ import pytest
 
 from bench.s3_server import Server
 from hapi_pipeline.agents.ledger import AttemptLedger
-from hapi_pipeline.copies import WorkingCopy, brought, copy_of, open_copy
+from hapi_pipeline.copies import Note, WorkingCopy, brought, copy_of, open_copy
 from hapi_pipeline.registry import Registry
 from hapi_pipeline.settings import UserError, find_home
 from tests.store.conftest import Machine
@@ -205,23 +205,32 @@ def test_what_a_killed_command_made_here_is_kept_and_sent_by_the_next_one(copy: 
     assert (copy.store.read(name) or (b"",))[0] == b"1 and 2"
 
 
-def test_replies_that_were_paid_for_on_two_machines_are_not_lost(copy: WorkingCopy) -> None:
+@pytest.mark.parametrize("step", ["begin", "send_changed"])  # with the lease, and without
+def test_replies_that_were_paid_for_on_two_machines_are_not_lost(copy: WorkingCopy, step: str) -> None:
     put(copy, "judge/replies.jsonl", b"1")
     assert seen(copy, "judge/replies.jsonl") == b"1"
     (copy.folder / "judge/replies.jsonl").write_bytes(b"1 here")
     put(copy, "judge/replies.jsonl", b"1 there")
     with pytest.raises(UserError, match="has been changed in s3://"):
-        copy.begin()
-
-
-def test_a_command_without_the_lease_replaces_nothing_that_it_has_not_seen(copy: WorkingCopy) -> None:
-    put(copy, "judge/replies.jsonl", b"1")
-    assert seen(copy, "judge/replies.jsonl") == b"1"
-    (copy.folder / "judge/replies.jsonl").write_bytes(b"1 here")
-    put(copy, "judge/replies.jsonl", b"1 there")
-    with pytest.raises(UserError, match="has been changed in s3://"):
-        copy.send_changed()
+        getattr(copy, step)()
     assert (copy.store.read("judge/replies.jsonl") or (b"",))[0] == b"1 there"
+
+
+@pytest.mark.parametrize("start", [0, 4096], ids=["no database", "pages of noise"])
+def test_damaged_notes_cost_a_look_and_nothing_else(copy: WorkingCopy, machine: Machine, start: int) -> None:
+    put(copy, "lake/t/data.parquet", b"1")
+    for number in range(500):
+        copy._notes.keep(f"lake/u/{number}", Note("etag", 1, 1))
+    assert seen(copy, "lake/t/data.parquet") == b"1"
+    copy._notes._open().close()
+    notes = copy.folder / ".copies.sqlite"
+    with notes.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xa5" * (notes.stat().st_size - start))
+    machine("a")
+    again = open_copy(copy.address)
+    assert seen(again, "lake/t/data.parquet") == b"1"
+    assert set(again._notes.below("lake")) == {"lake/t/data.parquet"}
 
 
 def test_what_is_to_be_sent_is_kept_when_the_store_has_lost_it(copy: WorkingCopy) -> None:
