@@ -91,6 +91,14 @@ def _leased(
     return leased(copy, f"{os.getpid()}{who and ', '}{who}", wait=wait, say=say)
 
 
+def publishing(home: Home, out: Path | None = None) -> AbstractContextManager[None]:
+    """Keep other writers off the releases of a home in an object store: what is published is many objects there.
+
+    On a disk, or where it goes elsewhere (`out`), a folder takes the place of another one at once.
+    """
+    return at_work(home) if copy_of(home.root) and out is None else nullcontext()
+
+
 def check_shareable(home: Home) -> None:
     """UserError for a home that several workers cannot change at once."""
     if copy_of(home.root):

@@ -106,13 +106,15 @@ def _chosen(arguments: argparse.Namespace, registry: Registry) -> Chosen:
 def warehouse(arguments: argparse.Namespace, home: Home) -> int:
     """Write the warehouse."""
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.operations import publishing
     from hapi_pipeline.warehouse import build_warehouse, warehouse_path
 
     registry = _registry(home)
     out = _writable(arguments.out) if arguments.out else warehouse_path(home)
     lake = Lake(home.lake)
-    held = search_first(lake, registry, home)
-    done = build_warehouse(lake, registry, home, out)
+    with publishing(home, arguments.out):
+        held = search_first(lake, registry, home)
+        done = build_warehouse(lake, registry, home, out)
     print(
         f"Wrote {out}: {done.tables} tables with {done.rows:,} rows and {done.examples} example views, "
         f"{done.bytes / 1e6:,.1f} MB{_simulated(done.simulated)}.\n"
@@ -125,10 +127,12 @@ def feed(arguments: argparse.Namespace, home: Home) -> int:
     """Write the feed."""
     from hapi_pipeline.feed import build_feed, feed_path
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.operations import publishing
 
     registry = _registry(home)
     out = _writable(arguments.out) if arguments.out else feed_path(home)
-    done = build_feed(Lake(home.lake), registry, out)
+    with publishing(home, arguments.out):
+        done = build_feed(Lake(home.lake), registry, out)
     print(
         f"Wrote {out}: {done.rows:,} rows about {done.models} model(s), {done.bytes / 1e3:,.0f} kB"
         f"{_simulated(done.simulated)}; its schema is {done.schema.name} beside it."

@@ -48,15 +48,17 @@ def release(arguments: argparse.Namespace, home: Home) -> int:
 def _make(arguments: argparse.Namespace, home: Home) -> int:
     from hapi_pipeline.agents.documents.model import counted
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.operations import publishing
     from hapi_pipeline.registry import Registry
     from hapi_pipeline.release import GateClosedError, build_release
 
     told = _Told()
     try:
-        made = build_release(
-            Lake(home.lake), Registry.of(home), home, arguments.version,
-            out=arguments.out, since=arguments.since, say=told,
-        )  # fmt: skip
+        with publishing(home, arguments.out):
+            made = build_release(
+                Lake(home.lake), Registry.of(home), home, arguments.version,
+                out=arguments.out, since=arguments.since, say=told,
+            )  # fmt: skip
     except GateClosedError as closed:
         told.end()
         return _closed(closed.found, arguments.findings)

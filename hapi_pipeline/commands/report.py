@@ -20,6 +20,7 @@ def report(arguments: argparse.Namespace, home: Home) -> int:
     """Build the site; say where it is."""
     from hapi_pipeline.commands.publish import said, search_first
     from hapi_pipeline.lake import Lake
+    from hapi_pipeline.operations import publishing
     from hapi_pipeline.registry import Registry
     from hapi_pipeline.report import build_report
 
@@ -27,8 +28,9 @@ def report(arguments: argparse.Namespace, home: Home) -> int:
         raise UserError(f"{home.address} is not a home; `hapi import jobs` and `hapi init` make one.")
     out = arguments.out.expanduser().absolute() if arguments.out else home.releases / "report"
     lake, registry = Lake(home.lake), Registry.of(home)
-    held = search_first(lake, registry, home)
-    first = build_report(lake, registry, home, out)
+    with publishing(home, arguments.out):
+        held = search_first(lake, registry, home)
+        first = build_report(lake, registry, home, out)
     print(f"The report: {first}")
     if arguments.open:
         import webbrowser

@@ -83,6 +83,7 @@ def _told(story: Story) -> Story:
     _until(lambda: _some_result(story) or running.poll() is not None)
     story.on("b")
     story.do("second writer", "refresh")
+    story.do("second publisher", "feed")
     running.kill()
     running.wait()
     story.note_results("killed")
@@ -112,8 +113,9 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_second_writer_on_another_machine_is_refused(story: Story) -> None:
-    code, out, err = story.said["second writer"]
+@pytest.mark.parametrize("second", ["second writer", "second publisher"])
+def test_a_second_writer_on_another_machine_is_refused(story: Story, second: str) -> None:
+    code, out, err = story.said[second]
     assert (code, out) == (2, "")
     assert err.startswith("hapi: Another hapi command (process ")
     assert err.endswith(f") is at work on {story.address}; wait for it or stop it.\n")
