@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from hapi_pipeline.checks.rules import WARNING, Row, Rule, Scope
+from hapi_pipeline.checks.rules import WARNING, Row, Rule, Scope, files_of
 from hapi_pipeline.curation.pii_findings import detector_version
 from hapi_pipeline.lake import Lake
 from hapi_pipeline.registry import Registry
 
+_AT_ONCE = 4096  # rows
 _PLACES = ("title", "description", "attachments")
 
 
@@ -17,13 +19,24 @@ def personal_data(lake: Lake, registry: Registry, scopes: Sequence[Scope]) -> It
 
     Says where it is and of what kind, never what it says.
     """
-    columns = ["cohort", "job_id", *_PLACES]
-    jobs = lake.read("benchmark_jobs", columns=columns).to_pylist()
-    yield from _found(jobs, _PLACES)
-    chosen = {(job["cohort"], job["job_id"]) for job in jobs}
-    criteria = lake.read("rubrics", columns=["cohort", "job_id", "criterion_id", "text"]).to_pylist()
-    criteria = [c for c in criteria if (c["cohort"], c["job_id"]) in chosen]
-    yield from ({**row, WARNING: True} for row in _found(criteria, ("text",)))
+    for scope in scopes:
+        chosen = set[str]()
+        for jobs in _some_rows(files_of(lake, "benchmark_jobs", scope), ["cohort", "job_id", *_PLACES]):
+            yield from _found(jobs, _PLACES)
+            chosen.update(job["job_id"] for job in jobs)
+        for rows in _some_rows(files_of(lake, "rubrics", scope), ["cohort", "job_id", "criterion_id", "text"]):
+            criteria = [row for row in rows if row["job_id"] in chosen]
+            yield from ({**row, WARNING: True} for row in _found(criteria, ("text",)))
+
+
+def _some_rows(files: Sequence[Path], columns: list[str]) -> Iterator[list[Row]]:
+    """The rows of files, some at a time: a month may have hundred thousands of long texts."""
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_AT_ONCE, columns=columns):
+                yield batch.to_pylist()
 
 
 def _found(rows: Sequence[Row], places: Sequence[str]) -> Iterator[Row]:
