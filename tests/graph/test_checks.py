@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from hapi_pipeline.checks import holds
+from hapi_pipeline.checks import holds, personal
 from hapi_pipeline.checks.catalogue import blocking, rules
 from hapi_pipeline.checks.register import Register, bring_up_to_date, standing
 from hapi_pipeline.checks.rules import Found, Rule, files_of_ledger, judge, place_of, scope_of_place
@@ -154,8 +154,15 @@ EXAMPLES = {"no_personal_data": "email", "late_verdicts": "packet_id", "nothing_
 
 @pytest.mark.parametrize(("table", "name", "broken", "change"), BROKEN, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_rule_finds_what_breaks_it_and_where(
-    lake: Lake, registry: Registry, table: str, name: str, broken: str, change: Break
+    lake: Lake,
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    name: str,
+    broken: str,
+    change: Break,
 ) -> None:
+    monkeypatch.setattr(personal, "_AT_ONCE", 2)  # rows: as if a month had thousands
     rule = rule_named(table, name)
     scopes = lake.partitions(table)
     assert all(found.sound for p, found in judge(rule, lake, registry, scopes).items() if name not in IN_THE_WORLD)
