@@ -22,6 +22,7 @@ from hapi_pipeline import copies
 from hapi_pipeline.cli import main
 from hapi_pipeline.copies import open_copy
 from hapi_pipeline.lease import LEASE_VARIABLE, holder
+from hapi_pipeline.operations import at_work
 from hapi_pipeline.settings import find_home
 from hapi_pipeline.store import ObjectStore, Seen
 from tests.cli.conftest import MODELS, write_jobs, write_rubrics, write_world
@@ -83,7 +84,6 @@ def _told(story: Story) -> Story:
     _until(lambda: _some_result(story) or running.poll() is not None)
     story.on("b")
     story.do("second writer", "refresh")
-    story.do("second publisher", "feed")
     running.kill()
     running.wait()
     story.note_results("killed")
@@ -96,6 +96,10 @@ def _told(story: Story) -> Story:
     models.write_text(models.read_text() + yaml.safe_dump([second]))
     story.do("backfill", "backfill", "--model", "Sim Y")
     story.note_results("backfilled")
+    with at_work(find_home(story.address)):
+        story.on("d")
+        story.do("second publisher", "feed")
+    story.do("feed", "feed")
     story.on("c")
     story.do("query", "query", "SELECT model, sum(n_attempted) n FROM completion_rates GROUP BY model ORDER BY model")
     return story
@@ -135,6 +139,14 @@ def test_a_backfill_adds_its_models_attempts(story: Story) -> None:
     refreshed, backfilled = story.results["refreshed"], story.results["backfilled"]
     assert len(backfilled) == 12
     assert {name: backfilled[name] for name in refreshed} == refreshed
+
+
+def test_what_is_published_is_in_the_bucket_when_the_command_ends(story: Story) -> None:
+    code, _, err = story.said["feed"]
+    assert code == 0, err
+    fed = ObjectStore(story.address).read("releases/feed/v1/leaderboard.json")
+    assert fed is not None
+    assert b"Sim Y" in fed[0]
 
 
 def test_a_machine_that_only_asks_copies_no_table(story: Story) -> None:
