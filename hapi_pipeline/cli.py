@@ -501,8 +501,7 @@ def refresh(arguments: argparse.Namespace, home: Home) -> int:
             return 0 if idle else publish.published(home)
         if arguments.dry_run:
             print(forecast(home, cohorts))
-            if waiting := sorted({*cohorts} & {*operations.uncurated_cohorts(home)}):
-                print(f"Not yet curated, so counted as they were before: {', '.join(waiting)}.")
+            _say_uncurated(sorted({*cohorts} & {*operations.uncurated_cohorts(home)}))
             return 0
         done = _guarded(
             lambda: operations.refresh(
@@ -620,18 +619,33 @@ def backfill(arguments: argparse.Namespace, home: Home) -> int:
     cohorts = _span(arguments.cohorts, known) if arguments.cohorts else known
     if not cohorts:
         raise UserError(f"There are no jobs in these months; months with jobs: {', '.join(known) or 'none yet'}.")
-    print(estimate(home, model, cohorts))
-    if arguments.dry_run:
-        return 0
     again = f"hapi backfill --model {_quoted(model.name)}" + (
         f" --cohorts {arguments.cohorts}" if arguments.cohorts else ""
     )
+    waiting = sorted({*cohorts} & {*operations.uncurated_cohorts(home)})
+    if waiting and not arguments.dry_run:  # or the estimate would leave out what is about to be spent
+        print(f"Curating {len(waiting)} month(s) first, for something has changed there.")
+        with operations.at_work(home):
+            try:
+                operations.curate_changed(home, waiting)
+            except operations.RunFailedError as error:
+                return _report(str(error), again)
+    print(estimate(home, model, cohorts))
+    if arguments.dry_run:
+        _say_uncurated(waiting)
+        return 0
     if arguments.workers > 1:
         return _backfill_by_workers(arguments, home, model, cohorts, f"{again} --workers {arguments.workers}")
     with operations.at_work(home):
         done = _guarded(lambda: operations.refresh(home, cohorts, [model.name], arguments.max_usd))
         published = 0 if arguments.no_publish or isinstance(done, str) else publish.published(home)
         return max(published, _report(done, again))
+
+
+def _say_uncurated(waiting: Sequence[str]) -> None:
+    """Of an estimate: which months it takes as they were."""
+    if waiting:
+        print(f"Not yet curated, so counted as they were before: {', '.join(waiting)}.")
 
 
 def _backfill_by_workers(

@@ -110,7 +110,7 @@ def _noted(home: Home, who: str, shared: bool) -> Iterator[None]:
     """Say to others who is at work, and remember it in this process."""
     mark = f".{socket.gethostname()}-{os.getpid()}" if shared else ""
     note = home.root / f"{_NOTE}{mark}"
-    note.write_text(f"{os.getpid()}{who and ', '}{who}", "utf-8")
+    note.write_text(f"{os.getpid()}{who and ', '}{who}{_ON}{socket.gethostname()}", "utf-8")
     try:
         if not shared:
             _alone.add((os.getpid(), home.root))
@@ -120,7 +120,7 @@ def _noted(home: Home, who: str, shared: bool) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
-_NOTE = ".at_work"
+_NOTE, _ON = ".at_work", " on "
 _alone = set[tuple[int, Path]]()
 """The homes that this process keeps all others out of."""
 _WAIT_STEP, _SAY_AGAIN = 0.5, 60.0  # seconds
@@ -151,7 +151,7 @@ def _holders(home: Home) -> str:
     said = []
     for note in _notes(home):
         with suppress(OSError):  # it is just done
-            said.append(note.read_text("utf-8"))
+            said.append(note.read_text("utf-8").removesuffix(f"{_ON}{socket.gethostname()}"))
     return "; ".join(filter(None, said)) or "unknown"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hapi_pipeline.operations import RunFailedError
 from tests.cli.conftest import MODELS, Hapi, listing
 
 
@@ -26,6 +27,28 @@ def test_a_dry_run_says_what_would_be_attempted_and_changes_nothing(hapi: Hapi, 
     assert "Not yet curated" not in said
     assert listing(home / "lake") == before
     assert not list((home / "attempts").rglob("steps.jsonl"))
+
+
+@pytest.mark.usefixtures("stocked")
+def test_a_backfill_says_what_is_due_after_it_has_curated_and_before_it_spends(
+    hapi: Hapi, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise RunFailedError("stopped before any attempt")
+
+    monkeypatch.setattr("hapi_pipeline.operations.refresh", stop)
+    (home / "registry" / "models.yaml").write_text(MODELS)
+    code, said, _ = hapi("backfill", "--model", "Sim X", "--dry-run")
+    assert code == 0
+    assert "Not yet curated, so counted as they were before: 2025-03, 2025-04." in said
+    code, said, error = hapi("backfill", "--model", "Sim X")
+    assert code == 1
+    assert said.startswith("Curating 2 month(s) first")
+    assert "6 due,      6 to be made" in said
+    assert "stopped before any attempt" in error
+    code, said, _ = hapi("backfill", "--model", "Sim X", "--dry-run")
+    assert "6 due,      6 to be made" in said
+    assert "urat" not in said
 
 
 def test_a_program_is_registered_with_what_it_reads(hapi: Hapi, home: Path, tmp_path: Path) -> None:

@@ -30,7 +30,12 @@ def months_of(count: int) -> list[str]:
 
 def made_home(work: Path, months: Sequence[str], jobs: int) -> Home:
     """A home with these months imported; needs the cluster's environment."""
-    home = settle_in(Home(work / "home")).ensure()
+    return furnished(settle_in(Home(work / "home")), months, jobs)
+
+
+def furnished(home: Home, months: Sequence[str], jobs: int) -> Home:
+    """A home with these months imported, and a simulated provider that knows their rubrics."""
+    work = home.ensure().root.parent
     simulated = home.root / "simulator" / "world"
     simulated.mkdir(parents=True)
     truth, files, rubrics = ["job_id,model_id,completes,retry_1"], [], []

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shlex
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,8 @@ def test_commands_and_modules_that_containers_run_are_there(words: list[str]) ->
         assert {part.split()[0] for part in parts} <= {"mkdir", "cp", "[", *SCRIPTS}
     elif not words[0].startswith("-"):
         assert words[0] in SCRIPTS | others
-    if "-m" in words:
-        assert importlib.util.find_spec(words[words.index("-m") + 1])
+    for flag, module in pairwise(words):
+        assert flag != "-m" or importlib.util.find_spec(module)
     for word in words:
         for name in re.findall(r"/opt/hapi/deploy/(\S+)", word):
             assert f"deploy/{name}" in copied()
@@ -144,7 +145,7 @@ def test_webserver_and_daemon_find_the_code_under_its_name() -> None:
     server = there["grpc_server"]
     assert server["location_name"] == here["python_module"]["location_name"]
     assert server["host"] in COMPOSE["services"]
-    (start,) = [words for words in commands() if words[:3] == ["dagster", "api", "grpc"]]
+    (start,) = [words for words in commands() if "hapi_pipeline.code_server" in words]
     assert start[start.index("-p") + 1] == str(server["port"])
 
 
@@ -162,6 +163,16 @@ def test_services_depend_on_services_and_mount_volumes_that_there_are() -> None:
     build = services["code"]["build"]
     assert (DEPLOY / build["context"]).resolve() == ROOT
     assert (ROOT / build["dockerfile"]).exists()
+
+
+def test_what_makes_attempts_is_given_time_to_finish_them_and_is_told_so_as_ctrl_c_would() -> None:
+    services = COMPOSE["services"]
+    paying = [name for name, service in services.items() if "providers.env" in service["env_file"]]
+    assert {name: services[name]["stop_grace_period"] for name in paying} == {"code": "10m", "hapi": "10m"}
+    assert all(services[name]["init"] for name in paying)  # a program that is process 1 does not get the signal
+    assert services["hapi"]["stop_signal"] == "SIGINT"
+    (start,) = [yaml.safe_load(rest) for word, rest in instructions() if word == "CMD"]
+    assert start[:3] == ["python", "-m", "hapi_pipeline.code_server"]
 
 
 def test_the_webserver_is_reached_from_the_machine_itself_only() -> None:

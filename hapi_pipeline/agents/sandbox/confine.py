@@ -6,6 +6,7 @@ Standard library only, because `launcher.py` runs this without the project's pac
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import os
 import platform
@@ -227,6 +228,34 @@ def restrict_calls(signals: bool) -> None:
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------
+
+_MOST_TASKS = 1 << 22  # Linux has no more process ids
+
+
+def tasks_of_user() -> int:
+    """How many processes and threads the user of this process has, this one among them, as the kernel counts them.
+
+    That is over all containers, while /proc shows those of its own alone. So it is tried out: at a limit that leaves
+    room for one more a fork succeeds. User 0, whom the limit does not bind, has none by this count.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+
+    def has_room(limit: int) -> bool:
+        resource.setrlimit(resource.RLIMIT_NPROC, (limit, hard))
+        try:
+            child = os.fork()
+        except BlockingIOError:
+            return False
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        return True
+
+    most = _MOST_TASKS if hard == resource.RLIM_INFINITY else hard
+    try:
+        return max(0, bisect.bisect_left(range(most), True, key=has_room) - 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
 
 
 def restrict_resources(limits: Mapping[str, int]) -> None:

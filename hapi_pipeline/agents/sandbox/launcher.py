@@ -172,7 +172,10 @@ def _become(request: dict[str, Any], workspace: Path, output: int) -> None:
         os.nice(5)  # so that the watching process comes first
     if not request["read_all"]:
         confine.drop_capabilities()
-    confine.restrict_resources(request["rlimits"])
+    limits = request["rlimits"]
+    if request["beside_others"]:  # the user has other processes, too: ours, and those of other containers
+        limits["NPROC"] += confine.tasks_of_user() - 2  # the launcher and this one are counted already
+    confine.restrict_resources(limits)
     if confine.landlock_abi() >= confine.MIN_ABI:
         confine.restrict_files(request["reads"], [str(workspace), *request["writes"]], _DEVICES)
     elif request["need_landlock"]:
@@ -183,10 +186,11 @@ def _become(request: dict[str, Any], workspace: Path, output: int) -> None:
     elif request["need_landlock"]:
         raise OSError("seccomp is not known for this machine")
     environment = {k: v.replace("$WORKSPACE", str(workspace)) for k, v in request["env"].items()}
+    argv = [sys.executable if part == "{python}" else part for part in request["argv"]]
     try:
-        os.execve(request["argv"][0], request["argv"], environment)  # noqa: S606
+        os.execve(argv[0], argv, environment)  # noqa: S606
     except OSError as error:
-        os.write(2, f"sandbox: {request['argv'][0]}: {error.strerror}\n".encode())
+        os.write(2, f"sandbox: {argv[0]}: {error.strerror}\n".encode())
         os._exit(_EXEC_FAILED)
 
 

@@ -27,6 +27,13 @@ from hapi_pipeline.agents.texts import clean
 
 LEVELS = ("docker", "podman", "bubblewrap", "landlock")
 """From the strongest to the weakest; the first two only where the operator chose them."""
+_CONTAINERS = ("docker", "podman")
+# what docker and podman need to find their settings, storage and server; neither hands any of it on to a container
+_FOR_THE_TOOL = frozenset(
+    ("PATH", "HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "DBUS_SESSION_BUS_ADDRESS",
+     "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+     "CONTAINER_HOST", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF")
+)  # fmt: skip
 INSIDE = "/workspace"
 _HERE = Path(__file__).resolve().parent
 _SYSTEM = (
@@ -110,7 +117,7 @@ class Outcome:
 
 def missing(level: str) -> str | None:
     """What a level lacks on this machine, as far as that can be told without trying it."""
-    if level in ("docker", "podman"):
+    if level in _CONTAINERS:
         if shutil.which(level) is None:
             return f"{level} is not installed"
         return None if os.environ.get("HAPI_SANDBOX_IMAGE") else "HAPI_SANDBOX_IMAGE does not name an image with Python"
@@ -128,7 +135,7 @@ def run(level: str, program: Program, packed: IO[bytes]) -> Outcome:
     Waits for a free place first. Raises SandboxError when the sandbox could not do its work.
     """
     with _places, private_folder("hapi-sandbox-") as folder:
-        if os.getuid() == 0:
+        if os.getuid() == 0 or level in _CONTAINERS:
             program = _for_another_user(program, folder)
         tar = folder / "in.tar"
         _write_tar(tar, program)
@@ -185,9 +192,12 @@ def _plan(level: str, program: Program, folder: Path) -> tuple[_Start, dict[str,
     tools = "/toolbox" if own_view else str(toolbox.linked())
     ours = "/sandbox" if own_view else str(_HERE)
     workspace = INSIDE if own_view else str(folder / "workspace")
-    python = "python3" if level in ("docker", "podman") else str(toolbox.interpreter())
+    python, environment, flags = str(toolbox.interpreter()), ENVIRONMENT, ["-I", "-S", "-B", "-u"]
+    if level in _CONTAINERS:  # the image's Python, which the launcher finds out, with the libraries of the image
+        python, flags = "{python}", ["-I", "-B", "-u"]
+        environment = {**ENVIRONMENT, "PATH": f"/usr/local/bin:{ENVIRONMENT['PATH']}"}
     if program.script is not None:
-        argv = [python, "-I", "-S", "-B", "-u", f"{ours}/runner.py", tools, "script.py"]
+        argv = [python, *flags, f"{ours}/runner.py", tools, "script.py"]
     else:
         argv = [python if part == "{python}" else part for part in program.command]
     if not own_view:
@@ -195,7 +205,7 @@ def _plan(level: str, program: Program, folder: Path) -> tuple[_Start, dict[str,
     limits, become = program.limits, _become(level)
     request = {
         "argv": argv,
-        "env": ENVIRONMENT,
+        "env": environment,
         "workspace": workspace,
         "inputs": inside,
         "reads": _readable(level, program),
@@ -211,9 +221,10 @@ def _plan(level: str, program: Program, folder: Path) -> tuple[_Start, dict[str,
             "files": limits.files,
             "processes": limits.processes,
         },
-        "rlimits": _rlimits(limits, own_view, become),
+        "rlimits": _rlimits(limits),
+        "beside_others": level in _CONTAINERS or (not own_view and become is None),
     }
-    launcher = [python, "-I", "-S", "-B", f"{ours}/launcher.py"]
+    launcher = ["python3" if level in _CONTAINERS else python, "-I", "-S", "-B", f"{ours}/launcher.py"]
     if level == "landlock":
         return _Start(launcher), request
     start = _bubblewrap(program) if level == "bubblewrap" else _Start(_container(level, program))
@@ -237,12 +248,12 @@ def _nobody() -> int | None:
 
 def _become(level: str) -> int | None:
     """The user that the launcher goes over to; None where it is no user 0 from the start."""
-    if os.getuid() != 0 or level in ("docker", "podman"):
+    if os.getuid() != 0 or level in _CONTAINERS:
         return None
     return _USER if level == "bubblewrap" else _nobody()
 
 
-def _rlimits(limits: Limits, own_view: bool, become: int | None) -> dict[str, int]:
+def _rlimits(limits: Limits) -> dict[str, int]:
     return {
         "AS": limits.memory_bytes,
         "CPU": max(1, round(limits.seconds) + 1),
@@ -251,27 +262,14 @@ def _rlimits(limits: Limits, own_view: bool, become: int | None) -> dict[str, in
         "CORE": 0,
         "MEMLOCK": 64 << 10,
         "MSGQUEUE": 0,
-        # of the user within the sandbox; outside of one, the processes that the user has already count, too
-        "NPROC": limits.processes + (1 if own_view or become is not None else _own_tasks()),
+        "NPROC": limits.processes + 1,  # of the user, so the launcher counts; and whatever else that user runs
     }
-
-
-def _own_tasks() -> int:
-    """How many threads the user of this process has."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError, ValueError, IndexError):
-            lines = status.read_text("utf-8", errors="replace").splitlines()
-            fields = dict(line.split(":", 1) for line in lines if ":" in line)
-            if int(fields["Uid"].split()[0]) == os.getuid():
-                total += int(fields["Threads"])
-    return total
 
 
 def _readable(level: str, program: Program) -> list[str]:
     """All that a program may read, as it is called inside; /proc is nowhere among it."""
     paths = [*_SYSTEM, *_LINKS, *_FILES, *map(str, program.reads)]
-    if level in ("docker", "podman"):
+    if level in _CONTAINERS:
         return [*paths, "/usr", "/opt", "/etc", "/bin", "/inputs", "/sandbox"]
     paths += map(str, toolbox.interpreter_paths())
     if level == "bubblewrap":
@@ -344,14 +342,17 @@ def _two_users() -> int:
 
 def _container(tool: str, program: Program) -> list[str]:
     limits = program.limits
+    # a folder that is there before, such as the working directory, would give the tmpfs its own mode
     words = [
-        *(shutil.which(tool) or tool, "run", "--rm", "--interactive", "--network", "none", "--read-only"),
-        *("--name", f"hapi-{uuid4().hex}", "--user", "1000:1000", "--cap-drop", "ALL"),
+        *(shutil.which(tool) or tool, "run", "--rm", "--interactive", "--pull", "never", "--network", "none"),
+        *("--name", f"hapi-{uuid4().hex}", "--user", f"{_USER}:{_USER}", "--cap-drop", "ALL", "--read-only"),
         *("--security-opt", "no-new-privileges", "--pids-limit", str(limits.processes + 8)),
-        *("--memory", str(limits.memory_bytes + limits.workspace_bytes), "--entrypoint", "", "--workdir", INSIDE),
-        *("--tmpfs", f"{INSIDE}:rw,nosuid,nodev,size={limits.workspace_bytes},mode=1777"),
-        *("--tmpfs", f"/tmp:rw,nosuid,nodev,size={32 << 20},mode=1777"),  # noqa: S108
+        *("--memory", str(limits.memory_bytes + limits.workspace_bytes), "--entrypoint", "", "--workdir", "/"),
+        *("--tmpfs", f"{INSIDE}:rw,nosuid,nodev,exec,size={limits.workspace_bytes},mode=1777"),
+        *("--tmpfs", f"/tmp:rw,nosuid,nodev,exec,size={32 << 20},mode=1777"),  # noqa: S108
     ]
+    if tool == "podman":
+        words.append("--read-only-tmpfs=false")  # otherwise /run and /var/tmp could be written, too
     shown = {"/sandbox": _HERE, **{f"/inputs/{name}": path for name, path in program.inputs.items()}}
     shown |= {str(path): path for path in program.reads}
     for inside, path in shown.items():
@@ -366,7 +367,7 @@ def _launched(start: _Start, errors: IO[bytes]) -> Iterator[subprocess.Popen[byt
     (Clearing it later is not enough: pid 1 inside would be bubblewrap itself with the environment it was given.)
     """
     command, container = start.command, start.command[1] == "run"
-    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "DOCKER_HOST")} if container else {}
+    environment = {k: v for k, v in os.environ.items() if k in _FOR_THE_TOOL} if container else {}
     try:
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, bufsize=0,
@@ -386,7 +387,8 @@ def _launched(start: _Start, errors: IO[bytes]) -> Iterator[subprocess.Popen[byt
             process.kill()
             process.wait()
             if container:
-                subprocess.run([command[0], "kill", command[command.index("--name") + 1]], check=False)  # noqa: S603
+                kill = [command[0], "kill", command[command.index("--name") + 1]]
+                subprocess.run(kill, check=False, env=environment, stdout=errors, stderr=errors)  # noqa: S603
         process.stdout.close()  # type: ignore[union-attr]
 
 
