@@ -47,6 +47,7 @@ def _on_a_machine(disk: Path | None) -> None:
         copies._opened_here = _of_this_machine
 
 
-def _of_this_machine(address: str, _: Path) -> WorkingCopy:
-    """No folder of another machine is here."""
+def _of_this_machine(address: str, folder: Path) -> WorkingCopy:
+    """The folder of another machine is not here."""
+    assert not folder.is_relative_to(os.environ["HAPI_WORK"])
     return open_copy(address)

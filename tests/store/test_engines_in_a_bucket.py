@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from hapi_pipeline.copies import copy_of
+from hapi_pipeline.copies import copy_of, open_copy
 from hapi_pipeline.curation.rules import ON_ONE_POST
 from hapi_pipeline.engines import EngineSettings, making
 from hapi_pipeline.engines.making import Remade, remake
@@ -43,7 +43,7 @@ def home(address: str) -> Home:
     scenario.build(lake, rules_of(home).benchmark)
     for table in EVERY:
         shutil.rmtree(lake.root / table, ignore_errors=True)
-        lake.working_copy.remove(list(objects(address, table)))
+        open_copy(address).remove(list(objects(address, table)))
     return home
 
 
