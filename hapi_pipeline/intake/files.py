@@ -318,18 +318,21 @@ def _read_csv(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header
 
 
 def _never_closed(connection: duckdb.DuckDBPyConnection, path: Path, header: _Header, rejects: int) -> list[_Reject]:
-    """The last row, where a quote in it is never closed: DuckDB says nothing of it when it reads in pieces."""
+    """The last row, where a quote in it is never closed: DuckDB says nothing of it when it reads in pieces.
+
+    Raises UserError where the last row is too long to be read.
+    """
     quoted_cell = re.compile(rb'(?:\A(?:\xef\xbb\xbf)?|[\r\n%b])"(?:[^"]++|"")*+("?)' % header.delimiter.encode())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         last = collections.deque(quoted_cell.finditer(text), maxlen=1)
+        last_line = text.rfind(b"\n") + 1  # the end, where something ends it
+        in_cell = last and (not last[0][1] or last[0].end() > last_line)
+        start = text.rfind(b"\n", 0, last[0].start() + 1) + 1 if in_cell else last_line
+        shown = text[start : start + _KEPT].decode("utf-8", "replace")
+        if len(text) - start > _MAX_LINE:  # of so long a row DuckDB takes the beginning for all, or nothing
+            raise UserError(f"The last row is longer than {_MAX_LINE >> 20} MiB: {shown[:60]!r}; nothing was taken in.")
         if not last or last[0][1]:
             return []
-        start = text.rfind(b"\n", 0, last[0].start() + 1) + 1
-        shown = text[start : start + _KEPT].decode("utf-8", "replace")
-        if len(text) - start > _MAX_LINE:  # of so long a row DuckDB takes the beginning for all
-            raise UserError(
-                f"A quote is never closed in the row that begins with {shown[:60]!r}; nothing was taken in."
-            )
     (loaded,) = connection.execute("SELECT count(*) FROM loaded").fetchall()[0]
     return [(loaded + rejects + 1, shown, "Value with unterminated quote found.")]
 

@@ -400,6 +400,16 @@ def test_what_looks_like_rows_within_a_cell_of_megabytes_is_one_cell(
         assert (found, opened.bad_rows) == ([("1", 30_000_000), ("2", 30_000_000), ("3", len(cell)), ("4", 4)], ())
 
 
+@pytest.mark.parametrize("text", ["x" * 90_000_000, '"' + '"x' * 35_000_000, '"' + "x\n" * 35_000_000])
+def test_a_last_row_that_is_too_long_is_refused_and_not_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(files, "_AT_ONCE", 0)
+    (tmp_path / "long.csv").write_text(f"id,text\n1,2\n3,{text}")
+    with pytest.raises(UserError, match="The last row is longer than 64 MiB"), files.open_rows(tmp_path / "long.csv"):
+        pytest.fail("it was read")
+
+
 def test_of_several_files_all_are_checked_before_the_first_is_taken(
     lake: Lake, drop: Drop, source: Callable[..., Source], benchmark: Benchmark
 ) -> None:
